@@ -1,0 +1,303 @@
+"""InputSpec: what a model accepts, checked and enforced before any forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from ecotone.errors import InputError
+from ecotone.samples import Batch, ImageBatch
+from ecotone.sensors import Unit, sensor, unit
+from ecotone.sensors.band import plain_band_name
+
+SCHEMA_VERSION = 1
+NORMALISED = Unit("normalised", "model input")  # what leaves InputSpec.prepare; it converts to nothing else
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ZScore(_Strict):
+    """``(x - mean) / std``, one mean and one std per band, in the role's unit."""
+
+    kind: Literal["z-score"] = "z-score"
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    def apply(self, x: Tensor, level: str | None) -> Tensor:
+        return (x - _per_band(self.mean, x)) / _per_band(self.std, x)
+
+    def bands(self) -> int | None:
+        return len(self.mean)
+
+
+class ZScoreByLevel(_Strict):
+    """A z-score whose statistics depend on the processing level, such as L1C and L2A (MMEarth)."""
+
+    kind: Literal["z-score-by-level"] = "z-score-by-level"
+    levels: dict[str, ZScore]
+
+    def apply(self, x: Tensor, level: str | None) -> Tensor:
+        if level not in self.levels:
+            raise InputError(
+                "the model's statistics do not cover this processing level",
+                found=level,
+                expected=" or ".join(self.levels),
+                mend="Declare the level of the data, or use a model that was trained on it.",
+            )
+        return self.levels[level].apply(x, level)
+
+    def bands(self) -> int | None:
+        return len(next(iter(self.levels.values())).mean)
+
+
+class MinMaxPerImage(_Strict):
+    """Each band of each image stretched to [0, 1] by its own extremes (SpectralGPT)."""
+
+    kind: Literal["min-max-per-image"] = "min-max-per-image"
+
+    def apply(self, x: Tensor, level: str | None) -> Tensor:
+        low, high = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)
+        return (x - low) / (high - low).clamp_min(1e-12)
+
+    def bands(self) -> int | None:
+        return None
+
+
+class TwoSigmaToUnit(_Strict):
+    """``mean - 2 std .. mean + 2 std`` clipped to 0..255, rounded down to 8 bits, divided by 255 (SatMAE, SeCo)."""
+
+    kind: Literal["two-sigma-to-unit"] = "two-sigma-to-unit"
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    def apply(self, x: Tensor, level: str | None) -> Tensor:
+        mean, std = _per_band(self.mean, x), _per_band(self.std, x)
+        return (((x - mean + 2 * std) / (4 * std)) * 255).clamp(0, 255).floor() / 255
+
+    def bands(self) -> int | None:
+        return len(self.mean)
+
+
+class Identity(_Strict):
+    """The values as they are, in the role's unit."""
+
+    kind: Literal["identity"] = "identity"
+
+    def apply(self, x: Tensor, level: str | None) -> Tensor:
+        return x
+
+    def bands(self) -> int | None:
+        return None
+
+
+Normaliser = Annotated[
+    ZScore | ZScoreByLevel | MinMaxPerImage | TwoSigmaToUnit | Identity, Field(discriminator="kind")
+]
+
+
+class RoleSpec(_Strict):
+    """What a model accepts in one role.
+
+    Attributes:
+        sensor: The sensor whose bands these are.
+        bands: Band names in the order of the model's channels.
+        unit: Unit the normaliser's statistics are in; input in another unit of the quantity is converted.
+        normaliser: A named normaliser with its statistics.
+        fill: What stands in for a band that the image lacks: nothing (an error), or the band's training mean, which
+            is zero after a z-score. Pixels that are not valid are set to zero after normalisation in any case.
+        gsd: Smallest and largest metres per pixel that the model was trained for; None means any.
+        gsd_required: The forward pass needs the GSD.
+        level: Processing level the model was trained on; None means any.
+    """
+
+    sensor: str
+    bands: tuple[str, ...] = Field(min_length=1)
+    unit: str
+    normaliser: Normaliser
+    fill: Literal["error", "mean"] = "error"
+    gsd: tuple[float, float] | None = None
+    gsd_required: bool = False
+    level: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RoleSpec:
+        unit(self.unit)
+        count = self.normaliser.bands()
+        if count is not None and count != len(self.bands):
+            raise ValueError(f"{len(self.bands)} bands but statistics for {count}")
+        return self
+
+    def prepare(self, role: str, image: ImageBatch) -> ImageBatch:
+        """Check, convert the unit, put the bands in order, normalise.
+
+        Returns:
+            Float32 pixels (N, T, C, H, W) with C = len(bands), unit ``normalised``, invalid pixels zero.
+
+        Raises:
+            InputError: The image does not meet this spec.
+        """
+        channels = self._match(role, image)
+        self._check_gsd(role, image)
+        if self.level and image.level and image.level != self.level:
+            raise InputError(
+                f"the {role} images have another processing level than the model was trained on",
+                found=f"{image.level} with bands {', '.join(image.bands)}",
+                expected=f"{self.level} with bands {', '.join(self.bands)}",
+                mend="Use imagery of that level, or pretrain a model on this one.",
+            )
+        have = [c for c in channels if c is not None]
+        in_order = have == list(range(len(image.bands)))
+        picked = image.pixels if in_order else image.pixels[:, :, have]
+        values = image.unit.to(unit(self.unit), picked)
+        if len(have) < len(channels):
+            values = self._fill(values, channels)
+        pixels = self.normaliser.apply(values, image.level)
+        pixels = torch.where(torch.isfinite(pixels), pixels, 0.0)
+        if image.valid is not None:
+            pixels = pixels * image.valid.unsqueeze(2)
+        return replace(image, pixels=pixels, bands=self.bands, unit=NORMALISED)
+
+    def _match(self, role: str, image: ImageBatch) -> list[int | None]:
+        """For each band of the model, its channel in the image, or None where it is to be filled."""
+        if image.unit == NORMALISED:
+            raise InputError(f"the {role} images are normalised already", expected=f"values in {self.unit}")
+        known = {plain_band_name(n): i for i, n in enumerate(image.bands)}
+        declared = sensor(self.sensor)
+        channels = [
+            next((known[k] for k in map(plain_band_name, (n, *declared.band(n).aliases)) if k in known), None)
+            for n in self.bands
+        ]
+        missing = [n for n, c in zip(self.bands, channels, strict=True) if c is None]
+        if missing and (self.fill == "error" or len(missing) == len(self.bands)):
+            raise InputError(
+                f"the {role} images lack {_count(missing)} that the model needs: {', '.join(missing)}",
+                found=f"{_count(image.bands)} ({', '.join(image.bands)})",
+                expected=f"{self.sensor} with {', '.join(self.bands)}",
+                mend="Name the bands with --sensor or in dataset.yaml, or use a model for these bands.",
+            )
+        return channels
+
+    def _fill(self, values: Tensor, channels: Sequence[int | None]) -> Tensor:
+        if not isinstance(self.normaliser, ZScore):
+            raise InputError(
+                "fill: mean needs a normaliser that knows the mean", found=self.normaliser.kind, expected="z-score"
+            )
+        present = iter(values.unbind(2))
+        mean = self.normaliser.mean
+        blank = torch.empty_like(values[:, :, 0])
+        columns = [
+            blank.new_full(blank.shape, mean[i]) if c is None else next(present) for i, c in enumerate(channels)
+        ]
+        return torch.stack(columns, 2)
+
+    def _check_gsd(self, role: str, image: ImageBatch) -> None:
+        known = image.gsd[image.present & image.gsd.isfinite()]
+        if self.gsd_required and len(known) < int(image.present.sum()):
+            raise InputError(
+                f"the model needs the GSD of every {role} image and some have none",
+                expected="metres per pixel",
+                mend="Give --gsd, set gsd in dataset.yaml, or use georeferenced files.",
+            )
+        if self.gsd is None or not len(known):
+            return
+        low, high = float(known.min()), float(known.max())
+        # One per cent of slack: a UTM grid of 10 m and its reprojection differ by less.
+        if low < self.gsd[0] * 0.99 or high > self.gsd[1] * 1.01:
+            raise InputError(
+                f"the {role} images have a GSD outside the range that the model was trained for",
+                found=f"{low:g} m" if low == high else f"{low:g} to {high:g} m",
+                expected=f"{self.gsd[0]:g} to {self.gsd[1]:g} m",
+                mend="Resample the images, or widen the model's range with --gsd-range if you accept the risk.",
+            )
+
+
+class InputSpec(_Strict):
+    """What a model accepts: stored inside every checkpoint, checked before any forward pass.
+
+    Attributes:
+        roles: Role -> RoleSpec.
+        size_multiple: Height and width must be multiples of this many pixels.
+        min_size: Smallest height and width in pixels.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    roles: dict[str, RoleSpec] = Field(min_length=1)
+    size_multiple: int = Field(default=1, ge=1)
+    min_size: int = Field(default=1, ge=1)
+
+    @property
+    def optical(self) -> RoleSpec:
+        """The first role; single-role encoders read this one."""
+        return next(iter(self.roles.values()))
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Check every role of the batch, convert its unit, order its bands and normalise it.
+
+        Raises:
+            InputError: A role is missing, or does not meet its spec.
+        """
+        images = {}
+        for role, spec in self.roles.items():
+            if role not in batch.images:
+                raise InputError(
+                    f"the batch has no {role} images", found=", ".join(batch.images), expected=", ".join(self.roles)
+                )
+            self._check_size(role, batch[role].size)
+            images[role] = spec.prepare(role, batch[role])
+        return replace(batch, images=images)
+
+    def _check_size(self, role: str, size: tuple[int, int]) -> None:
+        if min(size) < self.min_size or any(n % self.size_multiple for n in size):
+            raise InputError(
+                f"the {role} images have a size that the model cannot take",
+                found=f"{size[0]} x {size[1]} pixels",
+                expected=f"multiples of {self.size_multiple}, at least {self.min_size}",
+                mend="Crop, pad or resize them.",
+            )
+
+
+def rgb8(image: ImageBatch, *, reflectance: tuple[float, float] = (0.0, 0.3)) -> ImageBatch:
+    """The named display conversion: red, green and blue reflectance stretched linearly to 8-bit brightness.
+
+    Args:
+        image: Reflectance of a sensor with red, green and blue bands.
+        reflectance: Fractions shown as 0 and 255; values outside are clipped.
+
+    Returns:
+        Bands R, G, B in unit ``uint8`` (float values, not rounded).
+
+    Raises:
+        InputError: The image is not reflectance, or its sensor has no such bands.
+    """
+    if image.unit == unit("uint8"):
+        return image
+    names = {plain_band_name(n): i for i, n in enumerate(image.bands)}
+    bands = [sensor(image.sensor).common(c) for c in ("red", "green", "blue")] if image.sensor else [None]
+    order = [names.get(plain_band_name(b.name)) if b else None for b in bands]
+    if image.unit.quantity != "reflectance" or len(order) != 3 or None in order:
+        raise InputError(
+            "the display conversion rgb8 needs reflectance with red, green and blue bands of a known sensor",
+            found=f"{image.sensor or 'no sensor'}, bands {', '.join(image.bands)}, unit {image.unit}",
+        )
+    low, high = reflectance
+    values = image.unit.to(unit("reflectance"), image.pixels[:, :, order])
+    pixels = ((values - low) / (high - low)).clamp(0, 1) * 255
+    return replace(image, pixels=pixels, bands=("R", "G", "B"), unit=unit("uint8"), sensor="rgb", level=None)
+
+
+CONVERSIONS = {"rgb8": rgb8}
+
+
+def _per_band(values: Sequence[float], x: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=x.dtype, device=x.device).view(-1, 1, 1)
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} band" + ("s" if len(names) != 1 else "")

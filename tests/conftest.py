@@ -1,0 +1,25 @@
+"""Where real imagery and golden tensors lie; tests that need them skip with a reason where they are absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+BESIDE = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real imagery."""
+    folder = Path(os.environ.get("ECOTONE_TEST_DATA", BESIDE / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real imagery at {folder}; set ECOTONE_TEST_DATA")
+    return folder

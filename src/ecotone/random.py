@@ -38,6 +38,16 @@ class SampleRandom:
         # The top 24 bits fill a float32 mantissa exactly.
         return (_shift(bits, 40).float() * 2**-24).view(len(self.seeds), *shape)
 
+    def fork(self) -> SampleRandom:
+        """The same streams at the same position, advancing on their own."""
+        twin = SampleRandom(self.seeds)
+        twin._drawn = self._drawn
+        return twin
+
+    def skip_to(self, other: SampleRandom) -> None:
+        """Go on where a fork of these streams has arrived."""
+        self._drawn = other._drawn
+
 
 def stream_seeds(seed: int, epoch: int, indices: Tensor) -> Tensor:
     """(N,) int64 stream seeds for samples with these dataset indices (N,), in this epoch of a run with this seed."""

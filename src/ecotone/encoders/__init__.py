@@ -1,0 +1,42 @@
+"""Encoders, loadable without any pretraining code, and their registry."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from ecotone.encoders.base import Encoder, Features, Pooling, Readout
+from ecotone.encoders.vit import SIZES, ViT
+from ecotone.errors import RecipeError, nearest
+from ecotone.inputs import InputSpec
+
+__all__ = ["SIZES", "Encoder", "Features", "Pooling", "Readout", "ViT", "build_encoder", "encoder_kinds"]
+
+
+@cache
+def encoder_kinds() -> dict[str, type[Encoder]]:
+    """Encoders by kind: the package's own, and those of installed packages with an ``ecotone.encoders`` entry point."""
+    return {ViT.kind: ViT, **{e.name: e.load() for e in entry_points(group="ecotone.encoders")}}
+
+
+def build_encoder(
+    kind: str, spec: InputSpec, readout: Readout | None = None, config: dict[str, Any] | None = None
+) -> Encoder:
+    """A new encoder with random weights.
+
+    Args:
+        kind: Name in the registry, such as ``vit``.
+        spec: What it accepts.
+        readout: How its features become one vector.
+        config: Architecture as ``Encoder.config`` gives it.
+
+    Raises:
+        RecipeError: Unknown kind, or a configuration that this kind does not take.
+    """
+    if kind not in encoder_kinds():
+        raise RecipeError(f"unknown encoder {kind!r}", mend=nearest(kind, encoder_kinds()))
+    try:
+        return encoder_kinds()[kind](spec, readout, **(config or {}))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"the encoder {kind} cannot be built: {error}") from error

@@ -1,0 +1,36 @@
+"""Pretraining methods, one file each, and their registry."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from ecotone.encoders import Encoder
+from ecotone.errors import RecipeError, nearest
+from ecotone.methods.base import Method, Picture
+from ecotone.methods.mae import MAE
+from ecotone.methods.scale_mae import ScaleMAE
+
+__all__ = ["MAE", "Method", "Picture", "ScaleMAE", "build_method", "method_kinds"]
+
+
+@cache
+def method_kinds() -> dict[str, type[Method]]:
+    """Methods by kind: the package's own, and those of installed packages with an ``ecotone.methods`` entry point."""
+    own = {m.kind: m for m in (MAE, ScaleMAE)}
+    return {**own, **{e.name: e.load() for e in entry_points(group="ecotone.methods")}}
+
+
+def build_method(kind: str, encoder: Encoder, config: dict[str, Any] | None = None) -> Method:
+    """A new objective around an encoder.
+
+    Raises:
+        RecipeError: Unknown kind, or a configuration that this kind does not take.
+    """
+    if kind not in method_kinds():
+        raise RecipeError(f"unknown method {kind!r}", mend=nearest(kind, method_kinds()))
+    try:
+        return method_kinds()[kind](encoder, **(config or {}))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"the method {kind} cannot be built: {error}") from error

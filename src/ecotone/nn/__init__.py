@@ -1,0 +1,1 @@
+"""Building blocks: patches, positions, attention, masking."""

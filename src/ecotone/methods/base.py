@@ -1,0 +1,58 @@
+"""Method: a pretraining objective and its decoder around an encoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ecotone.encoders import Encoder
+from ecotone.random import SampleRandom
+from ecotone.samples import Batch
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Images side by side, for the eye: title -> (N, C, H, W) in the model's normalised values."""
+
+    panels: dict[str, Tensor]
+
+
+class Method(nn.Module, ABC):
+    """Batch in, named losses out. Everything a method must remember is in its state_dict, so resume is free.
+
+    Attributes:
+        encoder: What remains when pretraining is over.
+    """
+
+    kind: str
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def prepare(self, stream: Iterable[Batch]) -> None:
+        """Fit what the method needs before training, such as a codebook. Default: nothing."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, random: SampleRandom) -> dict[str, Tensor]:
+        """Named scalar losses of a raw batch, and their weighted sum ``total``.
+
+        Args:
+            batch: Raw imagery, augmented; the method checks and normalises it through the encoder's spec.
+            random: One random stream per sample, for masks.
+        """
+
+    def after_step(self, progress: float) -> None:
+        """Called after each optimiser step with the fraction of training done. Default: nothing."""
+
+    def picture(self, batch: Batch, random: SampleRandom) -> Picture | None:
+        """What the method reconstructs of a raw batch; None where it reconstructs nothing."""
+        return None
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments that build this objective again around the same encoder."""

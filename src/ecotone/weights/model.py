@@ -1,0 +1,145 @@
+"""The deliverable of a run: ``model.safetensors`` and ``ecotone.yaml``, enough to use the encoder anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ecotone.encoders import Encoder, Readout, build_encoder
+from ecotone.errors import CheckpointError
+from ecotone.inputs import InputSpec
+from ecotone.weights.files import replacing
+
+CARD, WEIGHTS = "ecotone.yaml", "model.safetensors"
+
+
+class EncoderCard(BaseModel):
+    """The architecture of an encoder."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: str
+    config: dict[str, Any]
+    readout: Readout
+    image_size: int
+
+
+class Card(BaseModel):
+    """``ecotone.yaml``: what the weights are, what they accept and where they come from.
+
+    Attributes:
+        schema_version: Version of this layout.
+        name: A name for people.
+        encoder: The architecture; ``image_size`` is the side in pixels it was trained at.
+        input: What the encoder accepts.
+        recipe: The resolved recipe; empty for imported weights.
+        provenance: Command, version, data, images seen and the like.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    schema_version: Literal[1] = 1
+    name: str
+    encoder: EncoderCard
+    input: InputSpec
+    recipe: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model.
+
+    Attributes:
+        encoder: Ready to use, in evaluation mode.
+        card: The content of ``ecotone.yaml``.
+        hash: SHA-256 of the weights, first 16 hexadecimal digits.
+        folder: Where it was loaded from.
+    """
+
+    encoder: Encoder
+    card: Card
+    hash: str
+    folder: Path
+    name: str = field(default="")
+
+
+def save_model(
+    encoder: Encoder,
+    folder: str | Path,
+    *,
+    name: str,
+    image_size: int,
+    recipe: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> Path:
+    """Write an encoder as a model folder. Each file is whole or absent; the card comes last.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    folder = Path(folder)
+    card = Card(
+        name=name,
+        encoder=EncoderCard(kind=encoder.kind, config=encoder.config(), readout=encoder.readout, image_size=image_size),
+        input=encoder.spec,
+        recipe=recipe or {},
+        provenance=provenance or {},
+    )
+    state = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
+    with replacing(folder / CARD) as temporary:
+        temporary.write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False), "utf-8")
+    return folder
+
+
+def model_folder(path: str | Path) -> Path:
+    """The model folder that a path names: itself, or the ``model`` folder of a run.
+
+    Raises:
+        CheckpointError: There is no model there.
+    """
+    path = Path(path)
+    for folder in (path, path / "model"):
+        if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
+            return folder
+    found = "no such folder" if not path.exists() else "a file" if path.is_file() else "a folder without them"
+    raise CheckpointError(
+        f"{path} is not a model",
+        found=found,
+        expected=f"a run or model folder with {CARD} and {WEIGHTS}",
+        mend="Give the folder that `ecotone pretrain --out` wrote.",
+    )
+
+
+def load_model(path: str | Path) -> Model:
+    """Load a model folder or the model of a run, strictly: every tensor of the encoder and no other.
+
+    Raises:
+        CheckpointError: The folder is no model, is damaged, or its weights do not fit its card.
+    """
+    folder = model_folder(path)
+    try:
+        card = Card.model_validate(yaml.safe_load((folder / CARD).read_text("utf-8")))
+        state = load_file(folder / WEIGHTS)
+    except (ValidationError, yaml.YAMLError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} is damaged, or of a kind this version does not know: {error}") from error
+    encoder = build_encoder(card.encoder.kind, card.input, card.encoder.readout, card.encoder.config)
+    expected = {k: tuple(v.shape) for k, v in encoder.state_dict().items()}
+    found = {k: tuple(v.shape) for k, v in state.items()}
+    if expected != found:
+        odd = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+        raise CheckpointError(
+            f"the weights in {folder} do not fit its card: {len(odd)} tensors differ, such as {', '.join(odd[:3])}",
+            found=found.get(odd[0], "absent"),
+            expected=expected.get(odd[0], "absent"),
+        )
+    encoder.load_state_dict(state, strict=True)
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+    return Model(encoder.eval(), card, digest, folder, card.name)

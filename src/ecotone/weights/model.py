@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from ecotone.encoders import Encoder, Readout, build_encoder
 from ecotone.errors import CheckpointError
 from ecotone.inputs import InputSpec
-from ecotone.weights.files import replacing
+from ecotone.files import replacing
 
 CARD, WEIGHTS = "ecotone.yaml", "model.safetensors"
 

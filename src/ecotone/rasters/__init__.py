@@ -1,0 +1,16 @@
+"""Rasters: windowed reading of anything GDAL reads, and writing of cloud-optimised GeoTIFFs. They know no model."""
+
+from ecotone.rasters.declared import Declaration, find_declaration, read_declaration
+from ecotone.rasters.opening import GsdWarning, open_raster
+from ecotone.rasters.raster import Raster
+from ecotone.rasters.write import write_cog
+
+__all__ = [
+    "Declaration",
+    "GsdWarning",
+    "Raster",
+    "find_declaration",
+    "open_raster",
+    "read_declaration",
+    "write_cog",
+]

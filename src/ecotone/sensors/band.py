@@ -45,6 +45,7 @@ class Sensor(BaseModel):
         level: Processing level, such as ``L2A``.
         bands: In the product's own order.
         source: Where these facts come from.
+        aliases: Words by which file names and headers mean this sensor, such as ``MSIL2A`` or ``Landsat ETM``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +57,7 @@ class Sensor(BaseModel):
     level: str | None = None
     bands: tuple[Band, ...] = Field(min_length=1)
     source: str
+    aliases: tuple[str, ...] = ()
 
     @field_validator("unit")
     @classmethod

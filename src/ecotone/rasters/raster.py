@@ -1,0 +1,157 @@
+"""Raster: a georeferenced image of any size, read by windows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.vrt import WarpedVRT
+
+from ecotone.errors import DataError
+from ecotone.rasters.files import has_mask, on_one_grid, open_files, readable
+from ecotone.rasters.gsd import grid_place
+from ecotone.samples import Image, Place
+from ecotone.sensors import Unit
+
+Rows = tuple[tuple[int, int], tuple[int, int]]  # rasterio's windows: first and last row, first and last column
+
+
+@dataclass
+class Raster:
+    """Chosen bands of one file, or of several on one grid. Open files belong to one process and are not pickled.
+
+    Attributes:
+        paths: The files.
+        shape: Height and width of the (finest) grid in pixels.
+        crs: CRS of the grid.
+        transform: Pixel (column, row) to CRS coordinates.
+        bands: Band names, in the order of the channels that ``read`` returns.
+        unit: Unit of the pixels; ``dn`` where nobody says.
+        sensor: Name of the sensor in the registry.
+        level: Processing level.
+        gsd: Metres per pixel of the grid. Bands of coarser files are interpolated onto it; the effective GSD of the
+            image is that of its finest band, so it is the same number.
+        gsd_source: ``georeference``, ``declared`` or ``unknown``.
+        nodata: Stored number that means no observation.
+        dtype: numpy's name of the type of the values.
+        place: Centre and bounds; None without a georeference.
+        channels: For each band its file and the channel there, counted from 1.
+    """
+
+    paths: tuple[str, ...]
+    shape: tuple[int, int]
+    crs: CRS | None
+    transform: Affine
+    bands: tuple[str, ...]
+    unit: Unit
+    sensor: str | None
+    level: str | None
+    gsd: float | None
+    gsd_source: str
+    nodata: float | None
+    dtype: str
+    place: Place | None
+    channels: tuple[tuple[int, int], ...]
+    _files: list[Any] = field(default_factory=list, repr=False, compare=False)
+    _process: int = field(default=0, repr=False, compare=False)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        """Left, bottom, right and top in the CRS; None without a georeference."""
+        return self.place.bounds if self.place else None
+
+    def place_at(self, window: tuple[int, int, int, int]) -> Place | None:
+        """Centre and bounds of a window (row, column, height, width); None without a georeference."""
+        return grid_place(self.crs, self.transform, window[2:], window[:2])
+
+    def read(self, window: tuple[int, int, int, int] | None = None) -> Image:
+        """Read a window (row, column, height, width), or everything.
+
+        Pixels outside the raster are no-data and not valid.
+
+        Returns:
+            Pixels (1, C, height, width) in the stored type. A pixel is valid unless all its bands hold no-data, or a
+            mask excludes it, or one band is NaN or holds a no-data value other than zero (zero is also a dark value).
+
+        Raises:
+            DataError: The window is empty, or the file cannot be read.
+        """
+        row, col, height, width = window or (0, 0, *self.shape)
+        if height < 1 or width < 1:
+            raise DataError("a window needs a height and width of at least one pixel", found=f"{height} x {width}")
+        top, left = max(row, 0), max(col, 0)
+        bottom, right = min(row + height, self.shape[0]), min(col + width, self.shape[1])
+        inside: Rows | None = ((top, bottom), (left, right)) if bottom > top and right > left else None
+        if inside and inside == ((row, row + height), (col, col + width)):
+            values, valid = self._read(inside)
+        else:
+            values = np.full((len(self.bands), height, width), self._blank(), self.dtype)
+            valid = np.zeros((height, width), bool)
+            if inside:
+                part = (slice(top - row, bottom - row), slice(left - col, right - col))
+                values[:, *part], valid[part] = self._read(inside)
+        return Image(
+            pixels=torch.from_numpy(values).unsqueeze(0),
+            bands=self.bands,
+            unit=self.unit,
+            gsd=self.gsd,
+            sensor=self.sensor,
+            valid=None if valid.all() else torch.from_numpy(valid).unsqueeze(0),
+            level=self.level,
+        )
+
+    def _read(self, window: Rows) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        values = np.empty((len(self.bands), *(stop - start for start, stop in window)), self.dtype)
+        valid = np.ones(values.shape[1:], bool)
+        for number, file in enumerate(self._opened()):
+            mine = [i for i, (n, _) in enumerate(self.channels) if n == number]
+            with readable(self.paths[number]):
+                if mine:
+                    values[mine] = file.read([self.channels[i][1] for i in mine], window=window)
+                if has_mask(file):
+                    valid &= file.dataset_mask(window=window) > 0
+        return values, valid & observed(values, self.nodata)
+
+    def _blank(self) -> float:
+        return 0 if self.nodata is None else self.nodata
+
+    def _opened(self) -> list[Any]:
+        # GDAL handles must not cross a fork: the processes would share one file position.
+        if not self._files or self._process != os.getpid():
+            self._files, self._process = list(on_one_grid(open_files(self.paths))), os.getpid()
+        return self._files
+
+    def close(self) -> None:
+        """Close the files; a later read opens them again."""
+        if self._process == os.getpid():
+            for file in self._files:
+                file.close()
+                if isinstance(file, WarpedVRT):
+                    file.src_dataset.close()
+        self._files = []
+
+    def __enter__(self) -> Raster:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": [], "_process": 0}
+
+
+def observed(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    """Which pixels (H, W) of values (C, H, W) were observed, by the no-data value and NaN."""
+    good = np.ones(values.shape[1:], bool)
+    if values.dtype.kind == "f":
+        good &= ~np.isnan(values).any(0)
+    if nodata is not None and not np.isnan(nodata):
+        gone = values == nodata
+        good &= ~(gone.all(0) if nodata == 0 else gone.any(0))
+    return good

@@ -1,0 +1,77 @@
+"""Writing cloud-optimised GeoTIFFs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.io import MemoryFile
+
+from ecotone.errors import DataError
+
+
+def write_cog(
+    path: str | Path,
+    array: NDArray[Any],
+    *,
+    crs: CRS | str | None,
+    transform: Affine,
+    nodata: float | None = None,
+    descriptions: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+    colormap: Mapping[int, tuple[int, ...]] | None = None,
+) -> Path:
+    """Write an array as a cloud-optimised GeoTIFF with overviews; nothing is left behind when it fails.
+
+    Args:
+        path: The file to write; its folder is made.
+        array: (C, H, W).
+        crs: CRS of the grid.
+        transform: Pixel (column, row) to CRS coordinates.
+        nodata: Stored number that means no observation.
+        descriptions: One band description per channel.
+        tags: Metadata of the file.
+        colormap: Value -> (red, green, blue) or with opacity, 0-255, for one channel of 8-bit classes.
+
+    Raises:
+        DataError: The array has another shape, or the file cannot be written, for example because the disk is full.
+    """
+    if array.ndim != 3:
+        raise DataError("a raster is written from an array (C, H, W)", found=tuple(array.shape))
+    count, height, width = array.shape
+    profile = {"crs": crs, "transform": transform, "nodata": nodata, "dtype": array.dtype, "compress": "deflate"}
+    resampling = "nearest" if colormap or (array.dtype.kind in "iu" and count == 1) else "average"
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="COG", count=count, height=height, width=width, overview_resampling=resampling, **profile
+        ) as file:
+            file.write(array)
+            file.update_tags(**(tags or {}))
+            for number, text in enumerate(descriptions, 1):
+                file.set_band_description(number, text)
+            if colormap:
+                file.write_colormap(1, dict(colormap))
+        return write_bytes(Path(path), memory.getbuffer())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> Path:
+    """Write a file under a temporary name and rename it when it is complete.
+
+    Raises:
+        DataError: The file cannot be written, for example because the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(
+            f"cannot write {path}", found=error.strerror, mend="Free some space or choose another place."
+        ) from error
+    return path

@@ -1,0 +1,111 @@
+"""The first three principal components of a store as a georeferenced picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from PIL import Image as Picture
+
+from ecotone.embeddings.schema import StoreFacts
+from ecotone.embeddings.store import Store
+from ecotone.files import replacing
+from ecotone.rasters import write_cog
+
+SAMPLE = 20_000  # rows that the components are fitted on
+PICTURE_SIDE = 512  # a picture of few cells is enlarged to about this many pixels
+NODATA = 0
+
+
+@dataclass(frozen=True)
+class Components:
+    """An affine map from vectors to three display bands.
+
+    Attributes:
+        mean: (D,) mean vector.
+        axes: (3, D) unit directions of largest variance; rows of zeros where the data have fewer.
+        low: (3,) scores shown darkest, the 2nd percentile.
+        high: (3,) scores shown brightest, the 98th percentile.
+        explained: (3,) share of the variance.
+    """
+
+    mean: np.ndarray
+    axes: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    explained: np.ndarray
+
+    def display(self, vectors: np.ndarray) -> np.ndarray:
+        """(n, 3) uint8 from 1 to 255; 0 is kept for nodata."""
+        scores = (vectors - self.mean) @ self.axes.T
+        span = np.where(self.high > self.low, self.high - self.low, 1.0)
+        return (1 + 254 * np.clip((scores - self.low) / span, 0, 1)).round().astype(np.uint8)
+
+
+def fit_components(store: Store, sample: int = SAMPLE) -> Components:
+    """Principal components of evenly spaced rows; each axis points to where its largest loading is positive."""
+    rows = _sample(store, sample).astype(np.float64)
+    mean = rows.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False, bias=True).reshape(rows.shape[1], -1))
+    order = np.argsort(values)[::-1][:3]
+    axes = vectors[:, order].T
+    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
+    axes[values[order] <= 1e-12 * max(float(values.max()), 1e-30)] = 0
+    axes = np.pad(axes, ((0, 3 - len(axes)), (0, 0)))
+    low, high = np.percentile((rows - mean) @ axes.T, (2, 98), axis=0)
+    share = np.pad(values[order].clip(0), (0, 3 - len(order))) / max(float(values.clip(0).sum()), 1e-30)
+    return Components(mean, axes, low, high, share)
+
+
+def write_components(store: Store, tif: Path, png: Path) -> Components:
+    """Write the components as a COG on the store's grid of cells, and as a picture with clear background.
+
+    Args:
+        store: The embeddings.
+        tif: uint8, three bands, 0 where there is no embedding.
+        png: The same, enlarged if small.
+    """
+    components, facts = fit_components(store), store.facts
+    height, width = facts.grid.size
+    image = np.full((3, height, width), NODATA, np.uint8)
+    for block in store.blocks():
+        image[:, block.row // facts.step, block.col // facts.step] = components.display(block.vectors).T
+    write_cog(
+        tif,
+        image,
+        crs=facts.raster.crs,
+        transform=grid_transform(facts),
+        nodata=NODATA,
+        descriptions=[f"principal component {i} ({s:.1%})" for i, s in enumerate(components.explained, 1)],
+        tags={"ecotone_version": facts.ecotone_version, "model_hash": facts.model_hash, "source": facts.raster.name},
+    )
+    _write_png(image, png)
+    return components
+
+
+def grid_transform(facts: StoreFacts) -> Affine:
+    """Column and row of the grid of cells to CRS coordinates; overlapping cells are drawn as their middle part."""
+    middle = (facts.cell - facts.step) / 2
+    t, s = facts.raster.affine, facts.step
+    west, north = t.a * middle + t.b * middle + t.c, t.d * middle + t.e * middle + t.f
+    return Affine(t.a * s, t.b * s, west, t.d * s, t.e * s, north)
+
+
+def _sample(store: Store, count: int) -> np.ndarray:
+    wanted = np.unique(np.linspace(0, len(store) - 1, min(count, len(store))).round().astype(np.int64))
+    parts, start = [], 0
+    for block in store.blocks():
+        stop = start + len(block.row)
+        parts.append(block.vectors[wanted[(wanted >= start) & (wanted < stop)] - start])
+        start = stop
+    return np.concatenate(parts)
+
+
+def _write_png(image: np.ndarray, path: Path) -> None:
+    seen = (image != NODATA).any(0, keepdims=True)
+    rgba = np.concatenate([image, np.where(seen, 255, 0).astype(np.uint8)]).transpose(1, 2, 0)
+    factor = max(1, PICTURE_SIDE // max(rgba.shape[:2]))
+    with replacing(path) as partial:
+        Picture.fromarray(np.ascontiguousarray(rgba.repeat(factor, 0).repeat(factor, 1))).save(partial, format="PNG")

@@ -1,0 +1,120 @@
+"""Write an embedding file row group by row group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from ecotone.embeddings.footprints import footprints
+from ecotone.embeddings.schema import StoreFacts, arrow_schema, file_metadata
+from ecotone.errors import DataError
+
+GROUP_BYTES = 16 * 2**20  # one row group: large enough for fast scans, small beside a strip of imagery
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Embeddings of n cells.
+
+    Attributes:
+        row: (n,) first pixel row.
+        col: (n,) first pixel column.
+        valid_fraction: (n,) share of the cell that was observed.
+        vectors: (n, D) float32.
+        time: Acquisition time of all of them.
+    """
+
+    row: np.ndarray
+    col: np.ndarray
+    valid_fraction: np.ndarray
+    vectors: np.ndarray
+    time: datetime | None = None
+
+
+class StoreWriter:
+    """Collects rows and writes them in row groups to ``path``, which should be a temporary name.
+
+    Args:
+        path: The file to write.
+        facts: The facts all rows share.
+    """
+
+    def __init__(self, path: Path, facts: StoreFacts) -> None:
+        self.facts, self.rows = facts, 0
+        self._schema = arrow_schema(facts.dimension)
+        self._file = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
+        self._waiting: list[pa.RecordBatch] = []
+        self._group = max(256, GROUP_BYTES // (4 * facts.dimension))
+        self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
+
+    def write(self, rows: Rows) -> None:
+        """Append rows.
+
+        Raises:
+            DataError: A vector is not finite, or a cell has no polygon.
+        """
+        if not len(rows.row):
+            return
+        if not np.isfinite(rows.vectors).all():
+            raise DataError(
+                f"the model gives values that are not finite for {self.facts.raster.name} near pixel row {rows.row[0]}",
+                mend="Check the model and the unit of the raster.",
+            )
+        self._waiting.append(self._batch(rows))
+        self.rows += len(rows.row)
+        if sum(len(b) for b in self._waiting) >= self._group:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what waits and the metadata."""
+        self._flush()
+        if self.rows:
+            west, south, east, north = self._bounds.tolist()
+            self._file.add_key_value_metadata(file_metadata(self.facts, (west, south, east, north)))
+        self._file.close()
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting, self._schema)
+            self._file.write_table(table, row_group_size=len(table))
+            self._waiting = []
+
+    def _batch(self, rows: Rows) -> pa.RecordBatch:
+        facts, raster, n = self.facts, self.facts.raster, len(rows.row)
+        shapes = footprints(rows.row, rows.col, facts.cell, shape=raster.shape, crs=raster.crs, transform=raster.affine)
+        boxes = shapely.bounds(shapes)
+        self._bounds[:2] = np.minimum(self._bounds[:2], boxes[:, :2].min(0))
+        self._bounds[2:] = np.maximum(self._bounds[2:], boxes[:, 2:].max(0))
+        box_type = self._schema.field("bbox").type
+        values = {
+            "id": [f"{raster.name}#{r},{c}" for r, c in zip(rows.row, rows.col, strict=True)],
+            "geometry": shapely.to_wkb(shapes),
+            "bbox": pa.StructArray.from_arrays([pa.array(b) for b in boxes.T], fields=list(box_type)),
+            "row": rows.row,
+            "col": rows.col,
+            "valid_fraction": rows.valid_fraction,
+            "gsd": [facts.gsd] * n,
+            "time": [rows.time] * n,
+            "source": [raster.name] * n,
+            "model_hash": [facts.model_hash] * n,
+            "spec_hash": [facts.spec_hash] * n,
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(rows.vectors.ravel(), pa.float32()), facts.dimension),
+        }
+        return pa.RecordBatch.from_arrays([_array(values[f.name], f) for f in self._schema], schema=self._schema)
+
+
+def _array(values: Any, field: pa.Field) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values, field.type)

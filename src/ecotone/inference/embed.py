@@ -1,0 +1,207 @@
+"""Embed a raster of any size into a GeoParquet file with a picture of its principal components."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ecotone
+from ecotone.embeddings import RasterFacts, Store, StoreFacts, StoreWriter, open_store, write_components
+from ecotone.embeddings.store import DEFAULT_NAME, SUFFIXES
+from ecotone.errors import CheckpointError, DataError
+from ecotone.files import replacing
+from ecotone.inference.embedder import Embedder, EmbedOptions, spec_hash
+from ecotone.rasters import Raster
+from ecotone.weights import Model
+
+
+@dataclass(frozen=True)
+class EmbeddingSummary:
+    """What was embedded, and how fast.
+
+    Attributes:
+        rows: Embeddings written.
+        dimension: Length of a vector.
+        dropped: Cells left out because too few of their pixels are valid.
+        seconds: Wall-clock time, pictures included.
+        km2_per_s: Square kilometres of raster per second; None without a GSD.
+        mpix_per_s: Million pixels of raster per second.
+        gsd: Metres per pixel that the model was told.
+        gsd_source: Where that number comes from; ``assumed`` is the model's own.
+        conversion: Named display conversion before the model.
+        model_hash: Hash of the model.
+        files: What was written: ``embeddings``, ``pca_tif``, ``pca_png``.
+    """
+
+    rows: int
+    dimension: int
+    dropped: int
+    seconds: float
+    km2_per_s: float | None
+    mpix_per_s: float
+    gsd: float | None
+    gsd_source: str
+    conversion: str | None
+    model_hash: str
+    files: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def embed_raster(
+    model: Model,
+    raster: Raster,
+    *,
+    out: str | Path,
+    options: EmbedOptions | None = None,
+    command: str = "",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> EmbeddingSummary:
+    """Embed a raster window by window; memory is bounded by a row of windows, not by the scene.
+
+    Args:
+        model: The model.
+        raster: A georeferenced raster that meets the model's InputSpec.
+        out: A ``.parquet`` file, whose pictures stand beside it as ``.pca.tif`` and ``.pca.png``, or a folder that
+            gets ``embeddings.parquet``, ``pca.tif`` and ``pca.png``.
+        options: How to cut the raster up.
+        command: The command that asked for it, kept as provenance.
+        on_progress: Called with the windows done and their total.
+
+    Raises:
+        DataError: The raster has no georeference, or not one window has enough valid pixels.
+        InputError: The raster does not meet the InputSpec.
+    """
+    started = time.perf_counter()
+    table, tif, png = output_files(out)
+    if raster.crs is None or raster.place is None:
+        raise DataError(
+            f"{raster.paths[0]} has no usable georeference, so its embeddings would have no place",
+            expected="a CRS and a transform",
+            mend="Set them with: gdal_edit.py -a_srs EPSG:CODE -a_ullr WEST NORTH EAST SOUTH FILE",
+        )
+    embedder = Embedder(model, raster, options or EmbedOptions())
+    with replacing(table) as temporary:
+        with StoreWriter(temporary, store_facts(embedder, command)) as writer:
+            for rows in embedder.rows(on_progress):
+                writer.write(rows)
+        if not writer.rows:
+            raise _nothing_valid(embedder)
+    write_components(open_store(table), tif, png)
+    files = {"embeddings": str(table), "pca_tif": str(tif), "pca_png": str(png)}
+    return _summary(embedder, writer.rows, time.perf_counter() - started, files)
+
+
+def embed_query(model: Model, raster: Raster, store: Store) -> np.ndarray:
+    """One vector (D,) for a query image, cut up and shown to the model as the store's raster was.
+
+    An image larger than one window is the mean of its windows or patches. It needs no georeference.
+
+    Raises:
+        CheckpointError: The store was made by another model, or by this one with another InputSpec.
+        DataError: The image has too few valid pixels.
+    """
+    facts = store.facts
+    for what, own, other in (
+        ("model", model.hash, facts.model_hash),
+        ("InputSpec", spec_hash(model.encoder.spec), facts.spec_hash),
+    ):
+        if own != other:
+            raise CheckpointError(
+                f"the store {store.path} was made with another {what}, whose vectors do not compare with this one's",
+                found=f"{what} hash {own}",
+                expected=other,
+                mend="Give the model that made the store, or embed the raster again.",
+            )
+    options = EmbedOptions(
+        per=facts.per, chip=facts.chip, overlap=facts.overlap, min_valid=facts.min_valid, convert=facts.conversion
+    )
+    embedder = Embedder(model, raster, options)
+    total, count = np.zeros(facts.dimension), 0
+    for rows in embedder.rows():
+        total += rows.vectors.sum(0, dtype=np.float64)
+        count += len(rows.row)
+    if not count:
+        raise _nothing_valid(embedder)
+    return (total / count).astype(np.float32)
+
+
+def output_files(out: str | Path) -> tuple[Path, Path, Path]:
+    """The table, the COG and the PNG that belong to an output path.
+
+    Raises:
+        DataError: The path is a file of another kind.
+    """
+    out = Path(out)
+    if out.suffix in SUFFIXES:
+        return out, out.with_suffix(".pca.tif"), out.with_suffix(".pca.png")
+    if out.is_file():
+        raise DataError(f"{out} is a file", expected="a .parquet file or a folder", mend="Choose another --out.")
+    return out / DEFAULT_NAME, out / "pca.tif", out / "pca.png"
+
+
+def store_facts(embedder: Embedder, command: str = "") -> StoreFacts:
+    """The facts of the store that an embedder fills."""
+    options, raster = embedder.options, embedder.raster
+    crs, t = raster.crs, raster.transform
+    files = [Path(p) for p in raster.paths]
+    return StoreFacts(
+        dimension=embedder.dimension,
+        per=options.per,
+        chip=embedder.chip,
+        overlap=options.overlap,
+        cell=embedder.cells.cell,
+        step=embedder.cells.step,
+        min_valid=options.min_valid,
+        conversion=options.convert,
+        gsd=embedder.gsd,
+        gsd_source=embedder.gsd_source,
+        model_hash=embedder.model.hash,
+        spec_hash=spec_hash(embedder.model.encoder.spec),
+        raster=RasterFacts(
+            paths=tuple(str(f.resolve()) if f.exists() else str(f) for f in files),
+            name=files[0].name if len(files) == 1 else files[0].parent.name,
+            crs=crs.to_string() if crs else "",
+            transform=(t.a, t.b, t.c, t.d, t.e, t.f),
+            shape=raster.shape,
+            bands=raster.bands,
+            unit=raster.unit.name,
+            sensor=raster.sensor,
+            level=raster.level,
+        ),
+        command=command,
+        ecotone_version=ecotone.__version__,
+    )
+
+
+def _summary(embedder: Embedder, rows: int, seconds: float, files: dict[str, str]) -> EmbeddingSummary:
+    pixels = embedder.raster.shape[0] * embedder.raster.shape[1]
+    return EmbeddingSummary(
+        rows=rows,
+        dimension=embedder.dimension,
+        dropped=embedder.dropped,
+        seconds=seconds,
+        km2_per_s=None if embedder.gsd is None else pixels * embedder.gsd**2 / 1e6 / seconds,
+        mpix_per_s=pixels / 1e6 / seconds,
+        gsd=embedder.gsd,
+        gsd_source=embedder.gsd_source,
+        conversion=embedder.options.convert,
+        model_hash=embedder.model.hash,
+        files=files,
+    )
+
+
+def _nothing_valid(embedder: Embedder) -> DataError:
+    height, width = embedder.raster.shape
+    return DataError(
+        f"no part of {embedder.raster.paths[0]} has enough valid pixels to embed",
+        found=f"{height} x {width} pixels, all of its windows of {embedder.chip} dropped",
+        expected=f"at least {embedder.options.min_valid:.0%} valid pixels in one window",
+        mend="Check its no-data value, or lower --min-valid or --chip.",
+    )

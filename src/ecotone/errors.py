@@ -16,9 +16,7 @@ class EcotoneError(Exception):
         mend: What the user can do about it.
     """
 
-    def __init__(
-        self, problem: str, *, found: object = None, expected: object = None, mend: str | None = None
-    ) -> None:
+    def __init__(self, problem: str, *, found: object = None, expected: object = None, mend: str | None = None) -> None:
         parts = [problem.rstrip(".")]
         if found is not None:
             parts.append(f"found {found}")

@@ -97,9 +97,7 @@ class Identity(_Strict):
         return None
 
 
-Normaliser = Annotated[
-    ZScore | ZScoreByLevel | MinMaxPerImage | TwoSigmaToUnit | Identity, Field(discriminator="kind")
-]
+Normaliser = Annotated[ZScore | ZScoreByLevel | MinMaxPerImage | TwoSigmaToUnit | Identity, Field(discriminator="kind")]
 
 
 class RoleSpec(_Strict):
@@ -192,9 +190,7 @@ class RoleSpec(_Strict):
         present = iter(values.unbind(2))
         mean = self.normaliser.mean
         blank = torch.empty_like(values[:, :, 0])
-        columns = [
-            blank.new_full(blank.shape, mean[i]) if c is None else next(present) for i, c in enumerate(channels)
-        ]
+        columns = [blank.new_full(blank.shape, mean[i]) if c is None else next(present) for i, c in enumerate(channels)]
         return torch.stack(columns, 2)
 
     def _check_gsd(self, role: str, image: ImageBatch) -> None:

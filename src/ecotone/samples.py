@@ -175,6 +175,21 @@ class Batch:
         images = {role: image.to(device) for role, image in self.images.items()}
         return replace(self, images=images, seeds=self.seeds.to(device), targets=targets)
 
+    def first(self, n: int) -> Batch:
+        """The first n samples, without targets."""
+        images = {
+            role: replace(
+                i,
+                pixels=i.pixels[:n],
+                gsd=i.gsd[:n],
+                effective_gsd=i.effective_gsd[:n],
+                present=i.present[:n],
+                valid=None if i.valid is None else i.valid[:n],
+            )
+            for role, i in self.images.items()
+        }
+        return Batch(images=images, keys=self.keys[:n], seeds=self.seeds[:n], places=self.places[:n])
+
     def replace_images(self, **images: ImageBatch) -> Batch:
         """The same batch with some roles replaced."""
         return replace(self, images={**self.images, **images})

@@ -1,0 +1,37 @@
+"""The command line: one file per verb, thin: parse, call the library, print."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ecotone.cli import check, data_inspect, data_synth, demo, embed, evaluate, info, pretrain, search
+from ecotone.errors import EcotoneError
+
+app = typer.Typer(
+    name="ecotone",
+    help="Pretrain a geospatial encoder, prove what it is worth, and use it on rasters of any size.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at datasets, and make synthetic ones.", no_args_is_help=True)
+
+for verb in (demo, info, check, pretrain, evaluate, embed, search):
+    verb.register(app)
+for verb in (data_inspect, data_synth):
+    verb.register(data_app)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one sentence and exit code 1."""
+    try:
+        app()
+    except EcotoneError as error:
+        print(f"ecotone: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("ecotone: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,8 @@
+"""Training: recipes, the visible loop, monitoring, exact resume."""
+
+from ecotone.training.fit import Loop, fit
+from ecotone.training.pretrain import dry_run, run_recipe
+from ecotone.training.recipe import Recipe, load_recipe, parse_recipe
+from ecotone.training.run import Run
+
+__all__ = ["Loop", "Recipe", "Run", "dry_run", "fit", "load_recipe", "parse_recipe", "run_recipe"]

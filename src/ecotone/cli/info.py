@@ -1,0 +1,70 @@
+"""``ecotone info``."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ecotone.cli.output import JsonOption, console, write_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("info")(info)
+
+
+def info(
+    target: Annotated[str | None, typer.Argument(help="Model or run folder, or the name of a sensor.")] = None,
+    json_: JsonOption = None,
+) -> None:
+    """Tell what this installation, a model or a sensor is.
+
+    Example: ecotone info runs/eurosat
+
+    Example: ecotone info sentinel2-l2a
+    """
+    found = _installation() if target is None else _model(target) if Path(target).is_dir() else _sensor(target)
+    for name, value in found.items():
+        console.print(f"[bold]{name}[/]: {value}", highlight=False)
+    write_json(json_, found)
+
+
+def _installation() -> dict[str, Any]:
+    import torch
+
+    import ecotone
+    from ecotone.encoders import encoder_kinds
+    from ecotone.methods import method_kinds
+    from ecotone.sensors import sensor_names
+    from ecotone.training.precision import resolve_precision
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return {
+        "ecotone": ecotone.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {os.cpu_count()} cores",
+        "vector instructions": torch.backends.cpu.get_cpu_capability(),
+        "precision auto means": resolve_precision("auto", device),
+        "sensors": sensor_names(),
+        "encoders": sorted(encoder_kinds()),
+        "methods": sorted(method_kinds()),
+    }
+
+
+def _model(folder: str) -> dict[str, Any]:
+    from ecotone.weights import load_model
+
+    model = load_model(folder)
+    parameters = sum(p.numel() for p in model.encoder.parameters())
+    return {"hash": model.hash, "parameters": parameters, **model.card.model_dump(mode="json")}
+
+
+def _sensor(name: str) -> dict[str, Any]:
+    from ecotone.sensors import sensor
+
+    return sensor(name).model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,30 @@
+"""What every verb prints alike: JSON, progress, figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ecotone.files import replacing
+
+console = Console(stderr=True)
+
+JsonOption = Annotated[
+    str | None, typer.Option("--json", metavar="PATH", help="Write the figures as JSON; - for standard output.")
+]
+
+
+def write_json(target: str | None, content: Any) -> None:
+    """Write JSON to a file, or to standard output for ``-``; nothing for None."""
+    if target is None:
+        return
+    text = json.dumps(content, indent=2, allow_nan=False, default=str)
+    if target == "-":
+        print(text)
+        return
+    with replacing(Path(target)) as temporary:
+        temporary.write_text(text + "\n", "utf-8")

@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import ecotone
-from ecotone.embeddings import RasterFacts, Store, StoreFacts, StoreWriter, open_store, write_components
+from ecotone.embeddings import RasterFacts, StoreFacts, StoreWriter, open_store, write_components
 from ecotone.embeddings.store import DEFAULT_NAME, SUFFIXES
-from ecotone.errors import CheckpointError, DataError
+from ecotone.errors import DataError
 from ecotone.files import replacing
-from ecotone.inference.embedder import Embedder, EmbedOptions, spec_hash
+from ecotone.inference.embedder import Embedder, EmbedOptions, nothing_valid, spec_hash
 from ecotone.rasters import Raster
 from ecotone.weights import Model
 
@@ -92,44 +90,10 @@ def embed_raster(
             for rows in embedder.rows(on_progress):
                 writer.write(rows)
         if not writer.rows:
-            raise _nothing_valid(embedder)
+            raise nothing_valid(embedder)
     write_components(open_store(table), tif, png)
     files = {"embeddings": str(table), "pca_tif": str(tif), "pca_png": str(png)}
     return _summary(embedder, writer.rows, time.perf_counter() - started, files)
-
-
-def embed_query(model: Model, raster: Raster, store: Store) -> np.ndarray:
-    """One vector (D,) for a query image, cut up and shown to the model as the store's raster was.
-
-    An image larger than one window is the mean of its windows or patches. It needs no georeference.
-
-    Raises:
-        CheckpointError: The store was made by another model, or by this one with another InputSpec.
-        DataError: The image has too few valid pixels.
-    """
-    facts = store.facts
-    for what, own, other in (
-        ("model", model.hash, facts.model_hash),
-        ("InputSpec", spec_hash(model.encoder.spec), facts.spec_hash),
-    ):
-        if own != other:
-            raise CheckpointError(
-                f"the store {store.path} was made with another {what}, whose vectors do not compare with this one's",
-                found=f"{what} hash {own}",
-                expected=other,
-                mend="Give the model that made the store, or embed the raster again.",
-            )
-    options = EmbedOptions(
-        per=facts.per, chip=facts.chip, overlap=facts.overlap, min_valid=facts.min_valid, convert=facts.conversion
-    )
-    embedder = Embedder(model, raster, options)
-    total, count = np.zeros(facts.dimension), 0
-    for rows in embedder.rows():
-        total += rows.vectors.sum(0, dtype=np.float64)
-        count += len(rows.row)
-    if not count:
-        raise _nothing_valid(embedder)
-    return (total / count).astype(np.float32)
 
 
 def output_files(out: str | Path) -> tuple[Path, Path, Path]:
@@ -194,14 +158,4 @@ def _summary(embedder: Embedder, rows: int, seconds: float, files: dict[str, str
         conversion=embedder.options.convert,
         model_hash=embedder.model.hash,
         files=files,
-    )
-
-
-def _nothing_valid(embedder: Embedder) -> DataError:
-    height, width = embedder.raster.shape
-    return DataError(
-        f"no part of {embedder.raster.paths[0]} has enough valid pixels to embed",
-        found=f"{height} x {width} pixels, all of its windows of {embedder.chip} dropped",
-        expected=f"at least {embedder.options.min_valid:.0%} valid pixels in one window",
-        mend="Check its no-data value, or lower --min-valid or --chip.",
     )

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from ecotone.embeddings import Rows
 from ecotone.embeddings.footprints import CellGrid
 from ecotone.encoders import Features
-from ecotone.errors import InputError, RecipeError, nearest
+from ecotone.errors import DataError, InputError, RecipeError, nearest
 from ecotone.inference.windows import Chip, read_chips
 from ecotone.inputs import CONVERSIONS, InputSpec
 from ecotone.rasters import Raster
@@ -212,3 +212,14 @@ def _only_role(spec: InputSpec) -> str:
             "a single raster cannot feed this model", found="one raster", expected=f"the roles {', '.join(spec.roles)}"
         )
     return next(iter(spec.roles))
+
+
+def nothing_valid(embedder: Embedder) -> DataError:
+    """The error for a raster that gives no rows."""
+    height, width = embedder.raster.shape
+    return DataError(
+        f"no part of {embedder.raster.paths[0]} has enough valid pixels to embed",
+        found=f"{height} x {width} pixels, all of its windows of {embedder.chip} dropped",
+        expected=f"at least {embedder.options.min_valid:.0%} valid pixels in one window",
+        mend="Check its no-data value, or lower --min-valid or --chip.",
+    )

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ecotone.embeddings import Hit, Store
+from ecotone.embeddings.search import row_at
 from ecotone.errors import DataError
 from ecotone.files import replacing
 from ecotone.rasters import Raster, open_raster
@@ -20,6 +21,8 @@ from ecotone.sensors import Unit, sensor, unit
 
 CONTEXT = 64  # smallest side in pixels of what is shown around a cell
 COLUMNS = 6
+SHOWN = 23  # hits in a picture: four rows with the query
+LARGEST = 512  # side in pixels of what is shown of a query image
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,13 @@ def cut(raster: Raster, store: Store, row: int, col: int, caption: str) -> Tile:
     return Tile(display_bands(image), caption, (row - top, col - left, cell) if side > cell else None)
 
 
+def query_tile(raster: Raster, caption: str) -> Tile:
+    """The middle of a query image."""
+    height, width = (min(n, LARGEST) for n in raster.shape)
+    top, left = (raster.shape[0] - height) // 2, (raster.shape[1] - width) // 2
+    return Tile(display_bands(raster.read((top, left, height, width))), caption)
+
+
 def display_bands(image: Image) -> np.ndarray:
     """(H, W, 3) red, green and blue of a known sensor, else the first three bands, or one of fewer as grey."""
     known = sensor(image.sensor) if image.sensor else None
@@ -89,12 +99,26 @@ def display_bands(image: Image) -> np.ndarray:
     return pixels
 
 
-def hit_tiles(store: Store, found: Sequence[Hit], raster: Raster) -> list[Tile]:
-    """One tile per hit, captioned with its distance and place."""
-    return [
-        cut(raster, store, h.row, h.col, f"{h.rank}: distance {h.distance:.3f}\n{h.lon:.4f}, {h.lat:.4f}")
-        for h in found
-    ]
+def write_hits(
+    path: str | Path, store: Store, found: Sequence[Hit], source: Raster, query: Raster | tuple[float, float]
+) -> None:
+    """A PNG of a query and its first hits, captioned with distance, longitude and latitude.
+
+    Args:
+        path: The file to write.
+        store: The store that was searched.
+        found: The hits.
+        source: The raster that the store was made from.
+        query: The query image, or the longitude and latitude of the query point.
+    """
+    if isinstance(query, tuple):
+        own = store.rows([row_at(store, query)])[0]
+        first = cut(source, store, own["row"], own["col"], f"query\n{query[0]:.4f}, {query[1]:.4f}")
+    else:
+        first = query_tile(query, f"query\n{Path(query.paths[0]).name}")
+    captions = (f"{h.rank}: distance {h.distance:.3f}\n{h.lon:.4f}, {h.lat:.4f}" for h in found)
+    tiles = [cut(source, store, h.row, h.col, c) for h, c in zip(found[:SHOWN], captions, strict=False)]
+    write_picture([first, *tiles], path)
 
 
 def write_picture(tiles: Sequence[Tile], path: str | Path) -> None:

@@ -1,0 +1,19 @@
+"""Datasets: readers that yield samples, and the stream of batches."""
+
+from ecotone.data.base import Dataset, DatasetInfo
+from ecotone.data.cached import Cached
+from ecotone.data.opening import open_dataset
+from ecotone.data.quarantine import Quarantine
+from ecotone.data.statistics import band_statistics
+from ecotone.data.stream import DataStream, batches
+
+__all__ = [
+    "Cached",
+    "DataStream",
+    "Dataset",
+    "DatasetInfo",
+    "Quarantine",
+    "band_statistics",
+    "batches",
+    "open_dataset",
+]

@@ -95,7 +95,8 @@ def band_word(path: str | Path) -> str:
     return words[-1] if words else ""
 
 
-def _is_band(word: str) -> bool:
+def is_band(word: str) -> bool:
+    """Whether a word is the name of a band of any sensor."""
     return any(find_band(sensor(name), word) for name in sensor_names())
 
 
@@ -179,7 +180,7 @@ def header_of(source: str, files: Sequence[DatasetReader], dtype: str, nodata: f
     """What these opened files say about their channels; single-band files also by the last word of their names."""
     at = [(f, i) for f in files for i in image_channels(f)]
     described = [f.descriptions[i - 1] or "" for f, i in at]
-    alone = [len(image_channels(f)) == 1 and _is_band(band_word(f.name)) for f, _ in at]
+    alone = [len(image_channels(f)) == 1 and is_band(band_word(f.name)) for f, _ in at]
     described = [band_word(f.name) if a else d for d, a, (f, _) in zip(described, alone, at, strict=True)]
     grid = finest(files)
     said = [f.tags(ns="ENVI").get("sensor_type") for f in files]

@@ -12,6 +12,7 @@ from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
 from ecotone.errors import DataError
+from ecotone.files import replacing
 
 
 def write_cog(
@@ -55,23 +56,6 @@ def write_cog(
                 file.set_band_description(number, text)
             if colormap:
                 file.write_colormap(1, dict(colormap))
-        return write_bytes(Path(path), memory.getbuffer())
-
-
-def write_bytes(path: Path, content: bytes | memoryview) -> Path:
-    """Write a file under a temporary name and rename it when it is complete.
-
-    Raises:
-        DataError: The file cannot be written, for example because the disk is full.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(
-            f"cannot write {path}", found=error.strerror, mend="Free some space or choose another place."
-        ) from error
-    return path
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(memory.getbuffer())
+    return Path(path)

@@ -59,6 +59,10 @@ class Dataset(Protocol):
         """One key per sample, without reading pixels."""
         ...
 
+    def splits(self) -> Sequence[str]:
+        """The split of each sample (empty strings if there are none), without reading pixels."""
+        ...
+
     def labels(self) -> Sequence[str]:
         """One label per sample as written in the manifest (empty strings if there are none), without reading pixels."""
         ...

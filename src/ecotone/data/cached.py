@@ -24,7 +24,7 @@ class Cached:
 
     def __init__(self, dataset: Dataset) -> None:
         self.info = dataset.info
-        self._keys, self._labels = list(dataset.keys()), list(dataset.labels())
+        self._keys, self._labels, self._splits = dataset.keys(), dataset.labels(), dataset.splits()
         self._samples: list[Sample | DataError] = []
         self._places: list[dict[str, tuple[Shape, int]]] = []
         pixels: dict[Shape, list[Tensor]] = {}
@@ -47,6 +47,9 @@ class Cached:
 
     def labels(self) -> Sequence[str]:
         return self._labels
+
+    def splits(self) -> Sequence[str]:
+        return self._splits
 
     def __getitem__(self, index: int) -> Sample:
         sample = self._samples[index]

@@ -63,7 +63,6 @@ class Hdf5Array:
         return [""] * self._length
 
     def splits(self) -> Sequence[str]:
-        """The split of each sample: none."""
         return [""] * self._length
 
     def __getitem__(self, index: int) -> Sample:

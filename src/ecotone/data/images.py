@@ -46,7 +46,6 @@ class ImageFolder:
         return [row.label for row in self._rows]
 
     def splits(self) -> Sequence[str]:
-        """The split of each sample; empty where it has none."""
         return [row.split for row in self._rows]
 
     def __getitem__(self, index: int) -> Sample:

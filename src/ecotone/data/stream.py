@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ecotone.data.base import Dataset
+from ecotone.data.loading import Context, Order, Reader, load
 from ecotone.data.quarantine import Quarantine
-from ecotone.errors import DataError, EcotoneError
+from ecotone.errors import DataError
 from ecotone.random import stream_seeds
-from ecotone.samples import Batch, Sample, collate
-
-Context = Literal["fork", "spawn", "forkserver"]
-Order = tuple[int, list[int]]  # an epoch, and the indices of one batch in it
-AHEAD = 4  # batches that each worker prepares
-SUBSTITUTES = 100
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What a worker sends: a batch, or the mistake that prevents it, and the broken samples it met."""
-
-    batch: Batch | None
-    seen: int
-    broken: dict[str, str] = field(default_factory=dict)
-    error: EcotoneError | None = None
+from ecotone.samples import Batch
 
 
 class DataStream:
@@ -68,7 +52,8 @@ class DataStream:
     ) -> None:
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.workers, self.rank, self.world_size = workers, rank, world_size
-        self.epochs, self.context = epochs, context
+        self.epochs = epochs
+        self.context: Context | None = context
         self.epoch = self.batch = 0
         self.quarantine = Quarantine()
         if len(self) < 1:
@@ -85,8 +70,8 @@ class DataStream:
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches from the cursor on; when one is handed out, the cursor is already behind it."""
-        reader = _Reader(self.dataset, self.seed)
-        for fetched in _load(reader, _Plan(self), self.workers, self.context):
+        reader = Reader(self.dataset, self.seed)
+        for fetched in load(reader, _Plan(self), self.workers, self.context):
             self.epoch, self.batch = divmod(self.epoch * len(self) + self.batch + 1, len(self))
             self.quarantine.note(fetched.seen, fetched.broken)
             if fetched.batch is None:
@@ -151,7 +136,7 @@ def batches(
     """
     count = len(dataset)
     plan = [(0, list(range(i, min(i + batch_size, count)))) for i in range(0, count, batch_size)]
-    for fetched in _load(_Reader(dataset, None, quarantine is None), plan, workers, context):
+    for fetched in load(Reader(dataset, None, quarantine is None), plan, workers, context):
         if fetched.error:
             raise fetched.error
         if quarantine is not None:
@@ -175,53 +160,3 @@ class _Plan:
                 first = (b * stream.world_size + stream.rank) * size
                 yield epoch, order[first : first + size].tolist()
             epoch, start = epoch + 1, 0
-
-
-class _Reader:
-    """What runs in a worker: from indices to a batch."""
-
-    def __init__(self, dataset: Dataset, seed: int | None, strict: bool = False) -> None:
-        self._dataset, self._seed, self._strict = dataset, seed, strict
-
-    def __getitem__(self, order: Order) -> Fetched:
-        epoch, indices = order
-        broken: dict[str, str] = {}
-        try:
-            read = [self._read(index, broken) for index in indices]
-            samples = [s for s in read if s is not None]
-            batch = collate(samples, self._seeds(epoch, indices)) if samples else None
-            return Fetched(batch, len(indices), broken)
-        except EcotoneError as error:  # sent as a value, so that the user's sentence arrives without a traceback
-            return Fetched(None, len(indices), broken, error)
-
-    def _read(self, index: int, broken: dict[str, str]) -> Sample | None:
-        if self._strict:
-            return self._dataset[index]
-        tries = SUBSTITUTES if self._seed is not None else 1
-        for i in range(index, index + min(tries, len(self._dataset))):
-            try:
-                return self._dataset[i % len(self._dataset)]
-            except DataError as error:
-                broken[self._dataset.keys()[i % len(self._dataset)]] = str(error)
-        return None
-
-    def _seeds(self, epoch: int, indices: Sequence[int]) -> Sequence[int] | None:
-        if self._seed is None:
-            return None
-        return stream_seeds(self._seed, epoch, torch.tensor(indices)).tolist()
-
-
-def _load(reader: _Reader, plan: Iterable[Order], workers: int, context: Context | None) -> Iterable[Fetched]:
-    return DataLoader(
-        reader,  # pyright: ignore[reportArgumentType]  (a map from orders to batches)
-        batch_size=None,
-        sampler=plan,  # pyright: ignore[reportArgumentType]
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        multiprocessing_context=context if workers else None,
-        prefetch_factor=AHEAD if workers else None,
-    )
-
-
-def _as_it_is(fetched: Fetched) -> Fetched:
-    return fetched

@@ -1,0 +1,77 @@
+"""``ecotone data inspect``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import track
+from rich.table import Table
+
+from ecotone.cli.output import JsonOption, console, write_json
+
+if TYPE_CHECKING:
+    from ecotone.data import Dataset
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("inspect")(inspect)
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Folder, tar shard or HDF5 file.")],
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    sensor: Annotated[str | None, typer.Option(help="Sensor whose bands these are.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Bands to look at, separated by commas.")] = None,
+    gsd: Annotated[float | None, typer.Option(help="Metres per pixel.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="How many samples are read for sizes and values.")] = 500,
+    picture: Annotated[Path | None, typer.Option(help="Write a contact sheet of samples as PNG.")] = None,
+    json_: JsonOption = None,
+) -> None:
+    """Tell what a dataset holds: samples, classes, splits, bands, units, GSD, values, and files that are broken.
+
+    Example: ecotone data inspect data/eurosat --picture sheet.png
+    """
+    from ecotone.data import open_dataset
+    from ecotone.data.inspection import contact_sheet, survey
+
+    chosen = [b.strip() for b in bands.split(",")] if bands else None
+    dataset = open_dataset(path, split=split, sensor=sensor, bands=chosen, gsd=gsd)
+    found = survey(dataset, sample=sample, follow=lambda steps: track(steps, "reading", console=console))
+    if json_ != "-":
+        _print(dataset, found)
+    if picture:
+        contact_sheet(dataset, picture)
+        console.print(f"contact sheet: {picture}")
+    write_json(json_, found)
+
+
+def _print(dataset: Dataset, found: dict[str, Any]) -> None:
+    info = dataset.info
+    unlabelled = {k: v for k, v in found.items() if k not in ("values", "classes", "broken")}
+    for name, value in unlabelled.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        console.print(f"[bold]{name.replace('_', ' ')}[/]: {text if text not in (None, '', []) else 'unknown'}")
+    if found["classes"]:
+        console.print(_classes(found["classes"]))
+    table = Table("band", *("min", "2 %", "median", "98 %", "max"), "mean", "std", title=f"values in {info.unit}")
+    for band, value in found["values"].items():
+        table.add_row(band, *(f"{value[k]:.5g}" for k in ("min", "p2", "median", "p98", "max", "mean", "std")))
+    console.print(table)
+    for key, reason in list(found["broken"].items())[:20]:
+        console.print(f"[red]broken[/] {key}: {reason}", highlight=False)
+    if len(found["broken"]) > 20:
+        console.print(f"[red]… and {len(found['broken']) - 20} more[/]")
+
+
+def _classes(classes: dict[str, dict[str, int]]) -> Table:
+    splits = sorted({split for counts in classes.values() for split in counts})
+    table = Table("class", *(s or "samples" for s in splits))
+    for name, counts in classes.items():
+        table.add_row(name, *(str(counts.get(s, 0)) for s in splits))
+    total = Counter({s: sum(c.get(s, 0) for c in classes.values()) for s in splits})
+    table.add_row("[bold]all[/]", *(str(total[s]) for s in splits))
+    return table

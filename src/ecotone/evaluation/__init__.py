@@ -1,0 +1,7 @@
+"""Evaluation: encoders beside their floors, under a frozen contract."""
+
+from ecotone.evaluation.contract import Contract
+from ecotone.evaluation.evaluate import SCALES, evaluate
+from ecotone.evaluation.report import Report, Row
+
+__all__ = ["SCALES", "Contract", "Report", "Row", "evaluate"]

@@ -1,0 +1,149 @@
+"""Contestants: the encoders under evaluation and the floors they are judged beside."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ecotone.encoders import Encoder
+from ecotone.errors import RecipeError
+from ecotone.evaluation import floors
+from ecotone.evaluation.features import Source, encode
+from ecotone.weights import load_model
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """An encoder under evaluation: a name for the tables, and the hash of its weights where it comes from a folder."""
+
+    name: str
+    encoder: Encoder
+    hash: str | None = None
+
+    @property
+    def architecture(self) -> str:
+        """What two encoders must share for one random init to stand for both."""
+        e = self.encoder
+        return f"{type(e).__name__} {e.config()} {e.readout.model_dump_json()} {e.spec.model_dump_json()}"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An encoder or a floor.
+
+    Attributes:
+        name: In tables and rows.
+        floor: It owes nothing to pretraining.
+        sources: Train images (M, C, H, W) -> one source of features for each seed.
+        settings: For the row of the score.
+        fitted: ``sources`` looks at the images.
+    """
+
+    name: str
+    floor: bool
+    sources: Callable[[Tensor | None], Sequence[Source]]
+    settings: dict[str, Any] = field(default_factory=dict)
+    fitted: bool = False
+
+
+def load_entrants(models: Sequence[str | Path | Encoder]) -> list[Entrant]:
+    """Models by path, or encoders, each under a name of its own.
+
+    Raises:
+        CheckpointError: A path holds no model.
+        RecipeError: No model is given.
+    """
+    if not models:
+        raise RecipeError("no model to evaluate")
+    entrants = [_load(m) for m in models]
+    taken = Counter(e.name for e in entrants)
+    counted: Counter[str] = Counter()
+    unique = []
+    for e in entrants:
+        counted[e.name] += 1
+        name = e.name if taken[e.name] == 1 else f"{e.name} #{counted[e.name]}"
+        unique.append(Entrant(name, e.encoder, e.hash))
+    return unique
+
+
+def _load(model: str | Path | Encoder) -> Entrant:
+    if isinstance(model, Encoder):
+        return Entrant(model.kind, model)
+    loaded = load_model(model)
+    folder = loaded.folder.resolve()
+    return Entrant(folder.parent.name if folder.name == "model" else folder.name, loaded.encoder, loaded.hash)
+
+
+def encoder_contestants(entrants: Sequence[Entrant]) -> list[Contestant]:
+    """One contestant for each encoder."""
+    return [
+        Contestant(
+            e.name,
+            False,
+            lambda _, encoder=e.encoder: [encode(encoder)],
+            {"model": e.hash, "readout": e.encoder.readout.model_dump(mode="json")},
+        )
+        for e in entrants
+    ]
+
+
+def floor_contestants(entrants: Sequence[Entrant], seeds: Sequence[int]) -> list[Contestant]:
+    """Image statistics, random convolutions, and one random init for each distinct architecture.
+
+    Chance needs no features and is scored apart.
+    """
+    listed = [
+        Contestant(floors.STATISTICS, True, lambda _: [floors.image_statistics]),
+        Contestant(
+            floors.RANDOM_CONVOLUTIONS,
+            True,
+            lambda images: [floors.RandomConvolutions(_needed(images), seed=s) for s in seeds],
+            {"seeds": list(seeds)},
+            fitted=True,
+        ),
+    ]
+    for name, encoder in _architectures(entrants).items():
+        listed.append(
+            Contestant(
+                name,
+                True,
+                lambda _, encoder=encoder: [encode(floors.random_init(encoder, s)) for s in seeds],
+                {"seeds": list(seeds), "readout": encoder.readout.model_dump(mode="json")},
+            )
+        )
+    return listed
+
+
+def random_init_names(entrants: Sequence[Entrant]) -> dict[str, str]:
+    """Entrant -> name of its random-init floor."""
+    first: dict[str, str] = {}
+    for e in entrants:
+        first.setdefault(e.architecture, e.name)
+    if len(first) == 1:
+        return {e.name: floors.RANDOM_INIT for e in entrants}
+    return {e.name: f"{floors.RANDOM_INIT} of {first[e.architecture]}" for e in entrants}
+
+
+def assumed_gsd(entrants: Sequence[Entrant]) -> float | None:
+    """The middle of the range that the first encoder with a range declares: the geometric one, for a ratio scale."""
+    declared = [e.encoder.spec.optical.gsd for e in entrants if e.encoder.spec.optical.gsd]
+    return math.sqrt(declared[0][0] * declared[0][1]) if declared else None
+
+
+def _architectures(entrants: Sequence[Entrant]) -> dict[str, Encoder]:
+    names = random_init_names(entrants)
+    found: dict[str, Encoder] = {}
+    for e in entrants:
+        found.setdefault(names[e.name], e.encoder)
+    return found
+
+
+def _needed(images: Tensor | None) -> Tensor:
+    assert images is not None
+    return images

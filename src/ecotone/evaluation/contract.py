@@ -1,0 +1,122 @@
+"""The contract: the frozen settings of an evaluation. Two scores compare only under one contract."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ecotone.encoders import Readout
+from ecotone.inputs import InputSpec
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelInput(_Frozen):
+    """How pixels enter an encoder and features leave it."""
+
+    spec: InputSpec
+    readout: Readout
+
+
+class Data(_Frozen):
+    """Which samples, in which split.
+
+    Attributes:
+        name: Name of the dataset.
+        manifest: SHA-256 of keys and labels.
+        split: SHA-256 of which key belongs to which split.
+        split_kind: How the splits were made.
+        n: Samples in each split.
+    """
+
+    name: str
+    manifest: str
+    split: str
+    split_kind: str | None
+    n: dict[str, int]
+
+
+class Resize(_Frozen):
+    """How images come to the size that is fed: area averaging down, bilinear back up.
+
+    Attributes:
+        size: Height and width at scale 1, in pixels.
+        multiple: The encoders' common size rule in pixels.
+        scale_protocol: See ``ecotone.evaluation.scales``.
+        scales: Relative scales.
+    """
+
+    size: tuple[int, int]
+    multiple: int
+    scale_protocol: str
+    scales: tuple[float, ...]
+    down: Literal["area"] = "area"
+    up: Literal["bilinear"] = "bilinear"
+
+
+class Gsd(_Frozen):
+    """The GSD that encoders are told.
+
+    Attributes:
+        policy: ``pitch``: metres per pixel of the image as it is fed.
+        source: ``declared``, ``georeference``, ``assumed`` (the model's own middle) or ``unknown``.
+        metres: Metres per pixel at scale 1 where one value is declared or assumed.
+    """
+
+    policy: Literal["pitch"] = "pitch"
+    source: str
+    metres: float | None
+
+
+class Interval(_Frozen):
+    """Percentile bootstrap over test samples."""
+
+    kind: Literal["bootstrap"] = "bootstrap"
+    level: float = 0.95
+    draws: int = 4000
+    seed: int = 0
+
+
+class Contract(_Frozen):
+    """Everything that can move a score, frozen before the test split is read.
+
+    Attributes:
+        ecotone: Version of this package.
+        data: Samples and splits.
+        inputs: The distinct inputs and readouts of the evaluated encoders.
+        resize: Sizes, scales and filters.
+        gsd: The GSD that encoders are told.
+        protocols: Protocol -> its settings and grid.
+        standardise: Features are standardised by the mean and standard deviation of the train features.
+        selection: The split on which choices are made.
+        metric: What is measured.
+        seeds: Seeds of the random floors.
+        interval: How intervals are made.
+    """
+
+    schema_version: Literal[1] = 1
+    ecotone: str
+    data: Data
+    inputs: tuple[ModelInput, ...]
+    resize: Resize
+    gsd: Gsd
+    protocols: dict[str, dict[str, Any]]
+    standardise: Literal["train z-score"] = "train z-score"
+    selection: Literal["val"] = "val"
+    metric: Literal["accuracy"] = "accuracy"
+    seeds: tuple[int, ...]
+    interval: Interval = Interval()
+
+    def canonical(self) -> str:
+        """Canonical JSON: sorted keys, no blanks, so that equal settings give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()

@@ -1,0 +1,80 @@
+"""``evaluate``: encoders beside their floors, at relative scales, under a frozen contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ecotone.data.base import Dataset
+from ecotone.encoders import Encoder
+from ecotone.errors import InputError, RecipeError
+from ecotone.evaluation.contestants import load_entrants
+from ecotone.evaluation.features import Progress
+from ecotone.evaluation.protocols import protocol
+from ecotone.evaluation.report import Report, build_report
+from ecotone.evaluation.scoring import score, select
+from ecotone.evaluation.setup import Setup, prepare
+from ecotone.evaluation.splits import open_splits
+
+SCALES = (1.0, 0.5, 0.25, 0.125)
+
+
+def evaluate(
+    models: Sequence[str | Path | Encoder],
+    data: str | Path | Mapping[str, Dataset],
+    *,
+    protocols: Sequence[str] = ("knn", "linear"),
+    scales: Sequence[float] = SCALES,
+    scale_protocol: str = "test-resized",
+    gsd: float | None = None,
+    sensor: str | None = None,
+    seeds: int = 1,
+    floors: bool = True,
+    batch_size: int = 64,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Measure encoders on the test split; every choice is made on val before test is read.
+
+    Args:
+        models: Run or model folders, or encoders. Several are scored one by one and on average.
+        data: A dataset folder with train, val and test, or the three datasets by these names.
+        protocols: ``knn``, ``linear``.
+        scales: Relative scales in (0, 1].
+        scale_protocol: ``native``, ``test-native`` or ``test-resized``.
+        gsd: Metres per pixel, where the data do not say.
+        sensor: Sensor, where the data do not say.
+        seeds: Seeds over which the random floors are averaged.
+        floors: Score the floors as well. Leave it on: a score without floors says nothing about pretraining.
+        batch_size: Images in a batch.
+        on_progress: Called with what is being read, images done and images in all.
+
+    Returns:
+        Scores, differences, verdicts and the contract, with ``save_json`` and ``save_html``.
+
+    Raises:
+        EcotoneError: An option, the data or a model cannot be used; no score is produced.
+    """
+    chosen = tuple(protocol(name) for name in dict.fromkeys(protocols))
+    if not chosen or seeds < 1:
+        raise RecipeError("an evaluation needs at least one protocol and one seed", found=f"{len(chosen)} and {seeds}")
+    setup = prepare(
+        open_splits(data, gsd=gsd, sensor=sensor),
+        load_entrants(models),
+        chosen,
+        scales=scales,
+        scale_protocol=scale_protocol,
+        seeds=seeds,
+        floors=floors,
+        batch_size=batch_size,
+        on_progress=on_progress,
+    )
+    _check_some_scale(setup)
+    selection, fitted = select(setup)
+    outcomes, embeddings = score(setup, selection, fitted)
+    return build_report(setup, outcomes, embeddings, fitted.warnings)
+
+
+def _check_some_scale(setup: Setup) -> None:
+    if not setup.scales():
+        reasons = "; ".join(setup.refusal(s) or "" for s in setup.plan.scales)
+        raise InputError(f"no scale can be fed to the encoder: {reasons}", mend="Ask for a larger scale.")

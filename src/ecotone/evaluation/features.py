@@ -1,0 +1,158 @@
+"""Features of a split at one scale, for all contestants in one pass over the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ecotone.data.base import Dataset
+from ecotone.encoders import Encoder
+from ecotone.errors import DataError
+from ecotone.evaluation.scales import Size, View
+from ecotone.samples import Batch, Sample, collate
+from ecotone.transforms import resize
+
+Source = Callable[[Batch], Tensor]  # a raw batch -> (N, D)
+Progress = Callable[[str, int, int], None]  # what is being done, images done, images in all
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features (N, D) float32, class indices (N,) int64."""
+
+    features: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Mean and standard deviation (D,) of train features; a constant feature is centred and not divided."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Standardiser:
+        std = features.std(0, correction=0)
+        return cls(features.mean(0), torch.where(std > 1e-8, std, 1.0))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Batches of raw images of one size, with a GSD.
+
+    Attributes:
+        roles: Roles that the encoders read; others are left out.
+        size: Height and width at scale 1; images of another size are resized to it first (area), and their GSD with
+            them.
+        assumed_gsd: Metres per pixel for images that do not say; None leaves it unknown.
+        batch_size: Images in a batch.
+        resized: Keys of the images that had another size, filled while reading.
+    """
+
+    roles: tuple[str, ...]
+    size: Size
+    assumed_gsd: float | None = None
+    batch_size: int = 64
+    resized: set[str] = field(default_factory=set)
+
+    def batches(self, dataset: Dataset, view: View, indices: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Batches in the order of ``indices``, or of the dataset.
+
+        Raises:
+            DataError: An image cannot be read, or lacks a role.
+        """
+        order = range(len(dataset)) if indices is None else indices
+        for start in range(0, len(order), self.batch_size):
+            samples = [self._fit(dataset[i]) for i in order[start : start + self.batch_size]]
+            batch = collate(samples)
+            yield batch.replace_images(**{role: view.apply(image) for role, image in batch.images.items()})
+
+    def _fit(self, sample: Sample) -> Sample:
+        images = {}
+        for role in self.roles:
+            if role not in sample.images:
+                raise DataError(f"{sample.key} has no {role} image", found=", ".join(sample.images), expected=role)
+            image = sample.images[role]
+            if image.gsd is None and self.assumed_gsd is not None:
+                image = replace(image, gsd=self.assumed_gsd, effective_gsd=self.assumed_gsd)
+            images[role] = image
+        sample = replace(sample, images=images)
+        return sample if all(i.pixels.shape[-2:] == self.size for i in images.values()) else self._resized(sample)
+
+    def _resized(self, sample: Sample) -> Sample:
+        self.resized.add(sample.key)
+        batch, images = collate([sample]), {}
+        for role, image in sample.images.items():
+            new = resize(batch[role], self.size, "area")
+            gsd = None if image.gsd is None else float(new.gsd[0])
+            effective = None if image.effective_gsd is None else float(new.effective_gsd[0])
+            valid = None if new.valid is None else new.valid[0]
+            images[role] = replace(image, pixels=new.pixels[0], gsd=gsd, effective_gsd=effective, valid=valid)
+        return replace(sample, images=images)
+
+
+@torch.inference_mode()
+def extract(
+    reader: Reader,
+    dataset: Dataset,
+    view: View,
+    sources: Mapping[str, Sequence[Source]],
+    on_progress: Progress | None = None,
+    what: str = "",
+) -> dict[str, list[FeatureSet]]:
+    """Features of every source, in the dataset's order.
+
+    Args:
+        reader: Gives the batches.
+        dataset: One split.
+        view: What is done to the images.
+        sources: Contestant -> one source for each of its seeds.
+        on_progress: Told after every batch.
+        what: What to tell it.
+
+    Raises:
+        DataError: A feature is not finite; the contestant and the image are named.
+    """
+    columns: dict[str, list[list[Tensor]]] = {name: [[] for _ in members] for name, members in sources.items()}
+    labels: list[Tensor] = []
+    for batch in reader.batches(dataset, view):
+        labels.append(_labels(batch))
+        for name, members in sources.items():
+            for column, source in zip(columns[name], members, strict=True):
+                column.append(_checked(name, source(batch), batch))
+        if on_progress:
+            on_progress(what, sum(map(len, labels)), len(dataset))
+    target = torch.cat(labels)
+    return {name: [FeatureSet(torch.cat(c), target) for c in members] for name, members in columns.items()}
+
+
+def encode(encoder: Encoder) -> Source:
+    """An encoder as a source: its pooled features, float32, on the CPU."""
+    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    encoder.eval()
+    return lambda batch: encoder(batch.to(device)).pooled.float().cpu()
+
+
+def _labels(batch: Batch) -> Tensor:
+    labels = batch.targets.get("label")
+    if not isinstance(labels, Tensor):
+        raise DataError("the samples have no label", found=", ".join(batch.targets) or "no targets", expected="label")
+    return labels.long()
+
+
+def _checked(name: str, features: Tensor, batch: Batch) -> Tensor:
+    finite = features.isfinite().all(1)
+    if not finite.all():
+        key = batch.keys[int((~finite).nonzero()[0])]
+        raise DataError(
+            f"{name} gives features that are not finite for {key}",
+            mend="Check the image and the model's normaliser: a score over such features would be silent nonsense.",
+        )
+    return features.float()

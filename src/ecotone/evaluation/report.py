@@ -1,0 +1,198 @@
+"""The report: every score with its interval, the differences, the verdict and the contract, as data and as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ecotone.evaluation.contract import Contract
+from ecotone.evaluation.features import FeatureSet
+from ecotone.evaluation.intervals import bootstrap_mean
+from ecotone.evaluation.scoring import Outcome
+from ecotone.evaluation.setup import Setup
+from ecotone.evaluation.verdict import Difference, Verdict, caveats, differences, verdicts
+from ecotone.files import replacing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score. The field names are the file format."""
+
+    encoder: str
+    floor: bool
+    dataset: str
+    protocol: str
+    scale: float
+    scale_protocol: str
+    metric: str
+    value: float
+    ci95: tuple[float, float]
+    n_train: int
+    n_test: int
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A scale that was asked for and not scored, with the reason."""
+
+    scale: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScaleMean:
+    """The mean of a contestant's scores over all scales, with the interval of that mean."""
+
+    encoder: str
+    floor: bool
+    protocol: str
+    value: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts (classes, classes) of true class by predicted class, for one encoder and protocol at one scale."""
+
+    encoder: str
+    protocol: str
+    scale: float
+    counts: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of an evaluation.
+
+    Attributes:
+        contract: The frozen settings; its hash belongs to every score.
+        rows: One score for each contestant, protocol and scale.
+        skipped: Scales that could not be scored.
+        means: Means over the scales.
+        differences: Encoders against floors, paired.
+        verdicts: One sentence for each protocol.
+        caveats: What limits them.
+        warnings: What else a reader should know.
+        confusions: Of the first encoder at the largest scale.
+        embeddings: Standardised test features of the encoders at the largest scale.
+        classes: Class names.
+    """
+
+    contract: Contract
+    rows: list[Row]
+    skipped: list[Skipped]
+    means: list[ScaleMean]
+    differences: list[Difference]
+    verdicts: list[Verdict]
+    caveats: list[str]
+    warnings: list[str]
+    confusions: list[Confusion]
+    embeddings: dict[str, FeatureSet]
+    classes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the JSON file: ``contract`` (hash), ``results``, and what explains them."""
+        return {
+            "contract": self.contract.hash,
+            "results": [asdict(r) for r in self.rows],
+            "scale_means": [asdict(m) for m in self.means],
+            "differences": [asdict(d) for d in self.differences],
+            "verdicts": [asdict(v) for v in self.verdicts],
+            "caveats": self.caveats,
+            "warnings": self.warnings,
+            "skipped": [asdict(s) for s in self.skipped],
+            "settings": self.contract.model_dump(mode="json"),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def save_json(self, path: str | Path) -> None:
+        """Write the JSON file whole, or not at all."""
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(self.to_json() + "\n", "utf-8")
+
+    def save_html(self, path: str | Path) -> None:
+        """Write one self-contained page."""
+        from ecotone.evaluation.page import render
+
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(render(self), "utf-8")
+
+
+def build_report(
+    setup: Setup, outcomes: Sequence[Outcome], embeddings: Mapping[str, FeatureSet], warnings: Sequence[str]
+) -> Report:
+    """Turn outcomes into rows with intervals, differences and verdicts."""
+    found = differences(setup, outcomes)
+    labels = next(iter(embeddings.values())).labels
+    return Report(
+        contract=setup.contract,
+        rows=[_row(setup, o) for o in outcomes],
+        skipped=[Skipped(s, r) for s in setup.plan.scales if (r := setup.refusal(s))],
+        means=_means(setup, outcomes),
+        differences=found,
+        verdicts=verdicts(setup, outcomes, found),
+        caveats=list(caveats(setup)),
+        warnings=[*setup.splits.warnings(), *dict.fromkeys(warnings), *_resized(setup)],
+        confusions=_confusions(setup, outcomes, labels),
+        embeddings=dict(embeddings),
+        classes=setup.classes,
+    )
+
+
+def _row(setup: Setup, o: Outcome) -> Row:
+    contract = setup.contract
+    return Row(
+        encoder=o.contestant,
+        floor=o.floor,
+        dataset=contract.data.name,
+        protocol=o.protocol,
+        scale=o.scale,
+        scale_protocol=contract.resize.scale_protocol,
+        metric=contract.metric,
+        value=float(o.correct.mean()),
+        ci95=bootstrap_mean(o.correct, contract.interval),
+        n_train=contract.data.n["train"],
+        n_test=contract.data.n["test"],
+        settings=o.settings,
+    )
+
+
+def _means(setup: Setup, outcomes: Sequence[Outcome]) -> list[ScaleMean]:
+    grouped: dict[tuple[str, bool, str], list[Outcome]] = {}
+    for o in outcomes:
+        grouped.setdefault((o.contestant, o.floor, o.protocol), []).append(o)
+    found = []
+    for (name, floor, protocol), each in grouped.items():
+        correct = np.mean([o.correct for o in each], axis=0)
+        interval = bootstrap_mean(correct, setup.contract.interval)
+        found.append(ScaleMean(name, floor, protocol, float(correct.mean()), interval))
+    return found
+
+
+def _confusions(setup: Setup, outcomes: Sequence[Outcome], labels: Tensor) -> list[Confusion]:
+    first, scale = setup.entrants[0].name, max(setup.scales())
+    found = []
+    for o in outcomes:
+        if (o.contestant, o.scale) == (first, scale) and o.predictions is not None:
+            size = max(len(setup.classes), int(max(labels.max(), o.predictions.max())) + 1)
+            counts = np.zeros((size, size), dtype=int)
+            np.add.at(counts, (labels.numpy(), o.predictions.numpy()), 1)
+            found.append(Confusion(first, o.protocol, scale, counts.tolist()))
+    return found
+
+
+def _resized(setup: Setup) -> list[str]:
+    keys = sorted(setup.reader.resized)
+    if not keys:
+        return []
+    height, width = setup.plan.size
+    return [f"{len(keys)} images of another size were resized to {height} x {width} pixels, such as {keys[0]}."]

@@ -1,0 +1,166 @@
+"""Everything an evaluation needs before it reads features: checked options, sizes, GSD, contract."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ecotone import __version__
+from ecotone.errors import DataError
+from ecotone.evaluation.contestants import (
+    Contestant,
+    Entrant,
+    assumed_gsd,
+    encoder_contestants,
+    floor_contestants,
+)
+from ecotone.evaluation.contract import Contract, Data, Gsd, ModelInput, Resize
+from ecotone.evaluation.features import Progress, Reader
+from ecotone.evaluation.protocols import KNN, LinearProbe
+from ecotone.evaluation.scales import ScalePlan, Size, View, plan_scales
+from ecotone.evaluation.splits import Splits
+from ecotone.samples import Image
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An evaluation that is ready to run.
+
+    Attributes:
+        splits: The data.
+        entrants: The encoders.
+        contestants: Encoders, then floors.
+        protocols: How features are measured.
+        plan: Sizes and scales.
+        reader: Gives the batches.
+        contract: The frozen settings.
+        pitch: Metres per pixel of the images at scale 1; None where it is unknown or differs from image to image.
+        on_progress: Told of progress.
+    """
+
+    splits: Splits
+    entrants: list[Entrant]
+    contestants: list[Contestant]
+    protocols: tuple[KNN | LinearProbe, ...]
+    plan: ScalePlan
+    reader: Reader
+    contract: Contract
+    pitch: float | None
+    on_progress: Progress | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the labels."""
+        return self.splits.info.classes
+
+    def scales(self) -> list[float]:
+        """The scales that can be fed."""
+        return [s for s in self.plan.scales if not self.refusal(s)]
+
+    def refusal(self, scale: float) -> str | None:
+        """Why this scale cannot be scored, or None if it can."""
+        refused = self.plan.refusal(scale)
+        fed = self.pitches(self.plan.test_view(scale))[0]
+        if refused or scale == 1 or fed is None:
+            return refused
+        for entrant in self.entrants:
+            allowed = entrant.encoder.spec.optical.gsd
+            if allowed and not allowed[0] * 0.99 <= fed <= allowed[1] * 1.01:
+                return f"scale {scale:g} has {fed:g} m pixels; {entrant.name} takes {allowed[0]:g} to {allowed[1]:g} m"
+        return None
+
+    def pitches(self, view: View) -> tuple[float | None, float | None]:
+        """Metres per pixel that are fed, and metres of detail in them."""
+        if self.pitch is None:
+            return None, None
+        area = math.prod(self.plan.size)
+        return tuple(self.pitch * math.sqrt(area / math.prod(size)) for size in (view.fed, view.reduced))  # type: ignore[return-value]
+
+
+def prepare(
+    splits: Splits,
+    entrants: list[Entrant],
+    protocols: tuple[KNN | LinearProbe, ...],
+    *,
+    scales: Sequence[float],
+    scale_protocol: str,
+    seeds: int,
+    floors: bool,
+    batch_size: int,
+    on_progress: Progress | None,
+) -> Setup:
+    """Look at a few train images, fix sizes and GSD, write the contract."""
+    specs = [e.encoder.spec for e in entrants]
+    roles = tuple(dict.fromkeys(role for spec in specs for role in spec.roles))
+    size, first = _common_size(splits, roles[0])
+    multiple = math.lcm(*(s.size_multiple for s in specs))
+    plan = plan_scales(scale_protocol, scales, size, multiple=multiple, min_size=max(s.min_size for s in specs))
+    gsd, assumed = _gsd(splits, first, entrants)
+    floor_seeds = tuple(range(seeds))
+    contestants = encoder_contestants(entrants) + (floor_contestants(entrants, floor_seeds) if floors else [])
+    pitch = None if gsd.metres is None else gsd.metres * math.sqrt(math.prod(size) / math.prod(plan.size))
+    return Setup(
+        splits=splits,
+        entrants=entrants,
+        contestants=contestants,
+        protocols=protocols,
+        plan=plan,
+        reader=Reader(roles, plan.size, assumed, batch_size),
+        contract=_contract(splits, entrants, protocols, plan, gsd, floor_seeds),
+        pitch=pitch,
+        on_progress=on_progress,
+    )
+
+
+def _common_size(splits: Splits, role: str, looks: int = 32) -> tuple[Size, Image]:
+    """The most frequent size among some train images spread evenly, and the first image."""
+    step = max(1, len(splits.train) // looks)
+    samples = [splits.train[i] for i in range(0, len(splits.train), step)]
+    if role not in samples[0].images:
+        raise DataError(f"the dataset has no {role} images", found=", ".join(samples[0].images), expected=role)
+    images = [s.images[role] for s in samples]
+    (height, width), _ = Counter(tuple(i.pixels.shape[-2:]) for i in images).most_common(1)[0]
+    return (height, width), images[0]
+
+
+def _gsd(splits: Splits, first: Image, entrants: list[Entrant]) -> tuple[Gsd, float | None]:
+    """What the contract says of the GSD, and the value to assume for images that say nothing."""
+    info = splits.info
+    if first.gsd is not None:
+        return Gsd(source=info.gsd_source, metres=info.gsd), None
+    assumed = assumed_gsd(entrants)
+    return Gsd(source="assumed" if assumed else "unknown", metres=assumed), assumed
+
+
+def _contract(
+    splits: Splits,
+    entrants: list[Entrant],
+    protocols: tuple[KNN | LinearProbe, ...],
+    plan: ScalePlan,
+    gsd: Gsd,
+    seeds: tuple[int, ...],
+) -> Contract:
+    info = splits.info
+    distinct = {
+        (e.encoder.spec.model_dump_json(), e.encoder.readout.model_dump_json()): ModelInput(
+            spec=e.encoder.spec, readout=e.encoder.readout
+        )
+        for e in entrants
+    }
+    return Contract(
+        ecotone=__version__,
+        data=Data(
+            name=info.name,
+            manifest=splits.manifest_hash(),
+            split=splits.split_hash(),
+            split_kind=info.split_kind,
+            n=splits.n,
+        ),
+        inputs=tuple(distinct[key] for key in sorted(distinct)),
+        resize=Resize(size=plan.size, multiple=plan.multiple, scale_protocol=plan.protocol, scales=plan.scales),
+        gsd=gsd,
+        protocols={p.name: p.model_dump(mode="json", exclude={"name"}) for p in protocols},
+        seeds=seeds,
+    )

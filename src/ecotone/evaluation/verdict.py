@@ -1,0 +1,139 @@
+"""The verdict: does the encoder beat its floors, by how much, how sure. In plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ecotone.evaluation.contestants import random_init_names
+from ecotone.evaluation.contract import Interval
+from ecotone.evaluation.intervals import bootstrap_mean, paired_difference
+from ecotone.evaluation.scoring import Outcome, mean_name
+from ecotone.evaluation.setup import Setup
+
+ENOUGH = 100  # test samples below which no verdict is given
+TITLES = {"knn": "kNN", "linear": "Linear probe"}
+Role = Literal["random init", "best floor"]
+Answer = Literal["beats", "level", "below", "n too small", "no floors"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of an encoder minus that of a floor over the same test samples, with its paired 95 % interval."""
+
+    encoder: str
+    against: str
+    role: Role
+    protocol: str
+    scale: float
+    value: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence on one encoder under one protocol at the largest scale."""
+
+    encoder: str
+    protocol: str
+    scale: float
+    answer: Answer
+    text: str
+
+
+def differences(setup: Setup, outcomes: Sequence[Outcome]) -> list[Difference]:
+    """Every encoder, and the mean of several, against its random init and the best floor, at every scale."""
+    inits = random_init_names(setup.entrants)
+    inits[mean_name(len(setup.entrants))] = inits[setup.entrants[0].name] if len(set(inits.values())) == 1 else ""
+    found = []
+    for o in (o for o in outcomes if not o.floor):
+        floors = [f for f in outcomes if f.floor and (f.protocol, f.scale) == (o.protocol, o.scale)]
+        if not floors:
+            continue
+        best = max(floors, key=lambda f: f.correct.mean())
+        init = next((f for f in floors if f.contestant == inits[o.contestant]), None)
+        if init is not None:
+            found.append(_difference(o, init, "random init", setup.contract.interval))
+        found.append(_difference(o, best, "best floor", setup.contract.interval))
+    return found
+
+
+def verdicts(setup: Setup, outcomes: Sequence[Outcome], found: Sequence[Difference]) -> list[Verdict]:
+    """One for each protocol: of the one encoder, or of the mean of several."""
+    several = len(setup.entrants) > 1
+    judged = mean_name(len(setup.entrants)) if several else setup.entrants[0].name
+    scale = max(setup.scales())
+    result = []
+    for p in setup.protocols:
+        outcome = next(o for o in outcomes if (o.contestant, o.protocol, o.scale) == (judged, p.name, scale))
+        mine = {d.role: d for d in found if (d.encoder, d.protocol, d.scale) == (judged, p.name, scale)}
+        result.append(_verdict(outcome, mine, setup.contract.interval))
+    return result
+
+
+def caveats(setup: Setup) -> Iterator[str]:
+    """What limits every verdict on this data."""
+    info, n = setup.splits.info, setup.splits.n["test"]
+    if info.synthetic:
+        yield "The imagery is synthetic: these scores show that the pipeline works, not what it does on the Earth."
+    if n < ENOUGH:
+        yield f"n too small: {n} test samples, and no verdict is given below {ENOUGH}."
+    if info.split_kind and info.split_kind.startswith("random"):
+        yield "The split is random: neighbouring tiles may lie in train and in test, so every score is optimistic."
+    if setup.contract.gsd.source == "assumed":
+        yield f"The GSD is assumed, not known: {setup.contract.gsd.metres:g} m, the middle of the model's range."
+
+
+def _difference(o: Outcome, floor: Outcome, role: Role, interval: Interval) -> Difference:
+    value, ci = paired_difference(o.correct, floor.correct, interval)
+    return Difference(o.contestant, floor.contestant, role, o.protocol, o.scale, value, ci)
+
+
+def _verdict(outcome: Outcome, mine: dict[str, Difference], interval: Interval) -> Verdict:
+    n, name = len(outcome.correct), outcome.contestant
+    low, high = bootstrap_mean(outcome.correct, interval)
+    value = f"{TITLES[outcome.protocol]}: {name} scores {_percent(outcome.correct.mean())} ({_range(low, high)})"
+    text = f"{value} on {n} test samples"
+    best, init = mine.get("best floor"), mine.get("random init")
+    if best is None:
+        return _as(outcome, "no floors", f"{text}; the floors were left out, so this says nothing about pretraining.")
+    answer: Answer = "beats" if best.ci95[0] > 0 else "below" if best.ci95[1] < 0 else "level"
+    if answer == "beats":
+        text += f"; it beats its best floor, {best.against}, by {_points(best)}"
+    elif answer == "below":
+        text += f"; it falls short of its best floor, {best.against}, by {_points(best)}"
+    else:
+        text += f"; it cannot be told from its best floor, {best.against}: the difference is {_points(best)}"
+    if init is not None and init.against != best.against:
+        text += _against_init(init)
+    if n < ENOUGH:
+        return _as(outcome, "n too small", f"{text}. n too small: no verdict.")
+    return _as(outcome, answer, text + ".")
+
+
+def _against_init(init: Difference) -> str:
+    if init.ci95[0] > 0:
+        return f". Pretraining gains {_points(init)} over the same encoder at random init"
+    if init.ci95[1] < 0:
+        return f". Pretraining loses {_points(init)} against the same encoder at random init"
+    return f". Against the same encoder at random init the difference, {_points(init)}, is not sure"
+
+
+def _as(outcome: Outcome, answer: Answer, text: str) -> Verdict:
+    return Verdict(outcome.contestant, outcome.protocol, outcome.scale, answer, text)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _range(low: float, high: float) -> str:
+    return f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
+
+
+def _points(d: Difference) -> str:
+    """The size of a difference with its interval, turned so that a stated loss reads as a positive number."""
+    sign = -1 if d.ci95[1] < 0 else 1
+    low, high = sorted(100 * sign * v for v in d.ci95)
+    return f"{100 * sign * d.value:.1f} points ({low:.1f} to {high:.1f})"

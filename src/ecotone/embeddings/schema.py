@@ -114,19 +114,19 @@ def arrow_schema(dimension: int) -> pa.Schema:
     )
 
 
-def geo_metadata(bounds: tuple[float, float, float, float]) -> dict[str, Any]:
+def geo_metadata(bounds: tuple[float, ...] | None) -> dict[str, Any]:
     """The ``geo`` entry of GeoParquet 1.1.0 (https://geoparquet.org/releases/v1.1.0) for these bounds in degrees."""
     column = {
         "encoding": "WKB",
         "geometry_types": ["Polygon"],
         "crs": pyproj.CRS("EPSG:4326").to_json_dict(),
         "orientation": "counterclockwise",
-        "bbox": list(bounds),
         "covering": {"bbox": {c: ["bbox", c] for c in _CORNERS}},
+        **({"bbox": list(bounds)} if bounds else {}),
     }
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
 
 
-def file_metadata(facts: StoreFacts, bounds: tuple[float, float, float, float]) -> dict[bytes, bytes]:
-    """Key and value metadata of the whole file."""
+def file_metadata(facts: StoreFacts, bounds: tuple[float, ...] | None = None) -> dict[bytes, bytes]:
+    """Key and value metadata of the whole file; bounds (west, south, east, north) once they are known."""
     return {b"geo": json.dumps(geo_metadata(bounds)).encode(), FACTS_KEY: facts.model_dump_json().encode()}

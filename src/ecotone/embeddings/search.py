@@ -126,10 +126,20 @@ def row_at(store: Store, point: tuple[float, float]) -> int:
 
 
 def cosines(store: Store, query: np.ndarray, *, centre: bool = True) -> np.ndarray:
-    """(n,) float32 cosine of each row with a query vector (D,)."""
+    """(n,) float32 cosine of each row with a query vector (D,).
+
+    Raises:
+        DataError: The centred query has no direction.
+    """
     mean = store.mean if centre else np.zeros_like(store.mean)
     wanted = query - mean
-    wanted = wanted / max(float(np.linalg.norm(wanted)), 1e-12)
+    length = float(np.linalg.norm(wanted))
+    if length <= 1e-6 * max(float(np.linalg.norm(query)), 1e-30):
+        raise DataError(
+            "the query vector equals the store's mean, so no row is nearer to it than another",
+            mend="Use a smaller query image, a store of more varied places, or --no-centre.",
+        )
+    wanted = wanted / length
     out = np.empty(len(store), np.float32)
     for start in range(0, len(store), BLOCK):
         block = store.vectors[start : start + BLOCK] - mean

@@ -48,7 +48,8 @@ class StoreWriter:
 
     def __init__(self, path: Path, facts: StoreFacts) -> None:
         self.facts, self.rows = facts, 0
-        self._schema = arrow_schema(facts.dimension)
+        # Some readers see only the metadata of the Arrow schema, which is fixed before the bounds are known.
+        self._schema = arrow_schema(facts.dimension).with_metadata(file_metadata(facts))
         self._file = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
         self._waiting: list[pa.RecordBatch] = []
         self._group = max(256, GROUP_BYTES // (4 * facts.dimension))
@@ -76,8 +77,7 @@ class StoreWriter:
         """Write what waits and the metadata."""
         self._flush()
         if self.rows:
-            west, south, east, north = self._bounds.tolist()
-            self._file.add_key_value_metadata(file_metadata(self.facts, (west, south, east, north)))
+            self._file.add_key_value_metadata(file_metadata(self.facts, tuple(self._bounds.tolist())))
         self._file.close()
 
     def __enter__(self) -> StoreWriter:

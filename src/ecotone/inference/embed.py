@@ -91,7 +91,8 @@ def embed_raster(
                 writer.write(rows)
         if not writer.rows:
             raise nothing_valid(embedder)
-    write_components(open_store(table), tif, png)
+        # The table comes last: where it stands, its pictures stand too.
+        write_components(open_store(temporary), tif, png)
     files = {"embeddings": str(table), "pca_tif": str(tif), "pca_png": str(png)}
     return _summary(embedder, writer.rows, time.perf_counter() - started, files)
 

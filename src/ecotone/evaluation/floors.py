@@ -87,7 +87,7 @@ class RandomConvolutions:
 def _zca(patches: Tensor) -> Tensor:
     """(D, D) whitening matrix of centred patches (n, D); a share of the mean variance keeps noise from blowing up."""
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-    scale = (values.clamp_min(0) + 1e-3 * values.mean()).rsqrt()
+    scale = (values.clamp_min(0) + 1e-2 * values.mean()).rsqrt()
     return vectors @ (scale[:, None] * vectors.T)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecotone.data import open_dataset
 from ecotone.data.base import Dataset, DatasetInfo
 from ecotone.errors import DataError
 from ecotone.evaluation.contract import Contract
@@ -117,8 +118,6 @@ def open_splits(
     """The splits of a dataset folder, or of datasets that are open already."""
     if isinstance(data, Mapping):
         return Splits(data)
-    from ecotone.data import open_dataset
-
     return Splits({name: open_dataset(data, split=name, gsd=gsd, sensor=sensor) for name in NAMES})
 
 

@@ -1,0 +1,109 @@
+"""``ecotone evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ecotone.cli.output import JsonOption, console, write_json
+from ecotone.errors import RecipeError
+
+if TYPE_CHECKING:
+    from ecotone.evaluation import Report
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Run or model folders.")],
+    data: Annotated[Path, typer.Option("--data", help="Dataset folder with train, val and test.")],
+    protocol: Annotated[str, typer.Option(help="knn, linear, or both.")] = "knn,linear",
+    scales: Annotated[str, typer.Option(help="Relative scales in (0, 1].")] = "1,0.5,0.25,0.125",
+    scale_protocol: Annotated[str, typer.Option(help="native, test-native or test-resized.")] = "test-resized",
+    floors: Annotated[bool, typer.Option("--floors/--no-floors", help="Score the floors as well.")] = True,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds over which the random floors are averaged.")] = 1,
+    gsd: Annotated[float | None, typer.Option(help="Metres per pixel, where the data do not say.")] = None,
+    sensor: Annotated[str | None, typer.Option(help="Sensor of the images, where the data do not say.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 64,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write one self-contained page.")] = None,
+    json_: JsonOption = None,
+) -> None:
+    """Measure encoders on a labelled dataset, beside the floors that no pretraining reaches.
+
+    Example: ecotone evaluate runs/eurosat --data data/eurosat_rgb --report report.html
+
+    Example: ecotone evaluate run-1 run-2 run-3 --data data/eurosat_rgb --scales 1,0.5 --json scores.json
+    """
+    from ecotone.evaluation import evaluate as run
+
+    numbers = _numbers(scales)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        tasks = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        result = run(
+            models,
+            data,
+            protocols=[p.strip() for p in protocol.split(",") if p.strip()],
+            scales=numbers,
+            scale_protocol=scale_protocol,
+            gsd=gsd,
+            sensor=sensor,
+            seeds=seeds,
+            floors=floors,
+            batch_size=batch_size,
+            on_progress=show,
+        )
+    _print(result)
+    write_json(json_, result.to_dict())
+    if report is not None:
+        result.save_html(report)
+        console.print(f"Report: {report}", soft_wrap=True)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise RecipeError("--scales is not a list of numbers", found=text, expected="1,0.5,0.25") from error
+
+
+def _print(report: Report) -> None:
+    """One table for each protocol, encoders first; then the verdict."""
+    scales = sorted({r.scale for r in report.rows}, reverse=True)
+    for protocol in dict.fromkeys(r.protocol for r in report.rows):
+        table = Table(title=f"{protocol}, accuracy in % with 95 % interval", title_justify="left")
+        table.add_column("encoder or floor", overflow="fold")
+        for scale in scales:
+            table.add_column(f"{100 * scale:g} %", justify="right")
+        rows = [r for r in report.rows if r.protocol == protocol]
+        for floor, name in sorted({(r.floor, r.encoder): None for r in rows}, key=lambda pair: pair[0]):
+            cells = {r.scale: r for r in rows if r.encoder == name}
+            style = "dim" if floor else "bold"
+            table.add_row(name, *(_cell(cells[s].value, cells[s].ci95) for s in scales), style=style)
+        console.print(table)
+    for skipped in report.skipped:
+        console.print(f"Not scored: {skipped.reason}.")
+    for warning in report.warnings:
+        console.print(f"[yellow]Warning:[/] {warning}")
+    for verdict in report.verdicts:
+        console.print(verdict.text, style="bold")
+    for caveat in report.caveats:
+        console.print(caveat)
+    console.print(f"Contract {report.contract.hash}", soft_wrap=True)
+
+
+def _cell(value: float, interval: tuple[float, float]) -> str:
+    return f"{100 * value:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"

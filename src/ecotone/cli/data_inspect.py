@@ -51,10 +51,14 @@ def inspect(
 
 def _print(dataset: Dataset, found: dict[str, Any]) -> None:
     info = dataset.info
-    unlabelled = {k: v for k, v in found.items() if k not in ("values", "classes", "broken")}
-    for name, value in unlabelled.items():
-        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        console.print(f"[bold]{name.replace('_', ' ')}[/]: {text if text not in (None, '', []) else 'unknown'}")
+    for name in ("name", "task", "sensor", "unit", "licence", "split_kind", "synthetic", "samples", "read"):
+        console.print(f"[bold]{name.replace('_', ' ')}[/]: {'unknown' if found[name] is None else found[name]}")
+    gsd = found["gsd_range"]
+    metres = "unknown" if gsd is None else f"{gsd[0]:g} m" if gsd[0] == gsd[1] else f"{gsd[0]:g} to {gsd[1]:g} m"
+    console.print(f"[bold]gsd[/]: {metres} ({info.gsd_source})")
+    console.print(f"[bold]bands[/]: {', '.join(info.bands)}")
+    for name in ("splits", "sizes"):
+        console.print(f"[bold]{name}[/]: {', '.join(f'{k} ({v})' for k, v in found[name].items()) or 'none'}")
     if found["classes"]:
         console.print(_classes(found["classes"]))
     table = Table("band", *("min", "2 %", "median", "98 %", "max"), "mean", "std", title=f"values in {info.unit}")

@@ -100,7 +100,7 @@ def thumbnail(sample: Sample) -> PIL.Image:
     shown = [image.bands.index(n) for n in names if n in image.bands]
     values = image.pixels[0, shown if len(shown) == 3 else [0, 0, 0]].float().nan_to_num(0)
     if image.unit.name != "uint8":
-        flat = values.flatten(1)[:, :: max(1, values[0].numel() // PIXELS)]
+        flat = values.flatten()[:: max(1, values.numel() // PIXELS)]
         low, high = torch.quantile(flat, 0.02), torch.quantile(flat, 0.98)
         values = (values - low) / (high - low).clamp_min(1e-6) * 255
     picture = PIL.fromarray(values.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())

@@ -166,21 +166,29 @@ def _check_pair(grid: DatasetReader, file: DatasetReader) -> None:
         )
 
 
-def image_channels(file: DatasetReader) -> list[int]:
-    """Numbers (from 1) of the channels that hold an image, not its transparency."""
-    return [i for i, c in enumerate(file.colorinterp, 1) if c != ColorInterp.alpha]
+def image_channels(file: DatasetReader, declared: Sequence[int]) -> list[int]:
+    """Numbers (from 1) of the channels that hold an image, not its transparency.
+
+    GDAL marks the fourth channel of any 8-bit file as transparency unless its writer said otherwise, so where as many
+    bands are declared as there are channels, all of them are bands.
+    """
+    opaque = [i for i, c in enumerate(file.colorinterp, 1) if c != ColorInterp.alpha]
+    return list(range(1, file.count + 1)) if file.count in declared and len(opaque) not in declared else opaque
 
 
-def has_mask(file: DatasetReader) -> bool:
-    """Whether the file carries a mask or a transparency channel of its own."""
-    return MaskFlags.per_dataset in file.mask_flag_enums[0]
+def has_mask(file: DatasetReader, channels: Sequence[int]) -> bool:
+    """Whether the file carries a mask, or a transparency channel that is not one of its image channels."""
+    flags = file.mask_flag_enums[0]
+    return MaskFlags.per_dataset in flags and not (MaskFlags.alpha in flags and len(channels) == file.count)
 
 
-def header_of(source: str, files: Sequence[DatasetReader], dtype: str, nodata: float | None) -> Header:
-    """What these opened files say about their channels; single-band files also by the last word of their names."""
-    at = [(f, i) for f in files for i in image_channels(f)]
+def header_of(
+    source: str, files: Sequence[DatasetReader], channels: Sequence[list[int]], dtype: str, nodata: float | None
+) -> Header:
+    """What the channels of opened files say; those of single-band files also by the last word of the file's name."""
+    at = [(f, i) for f, numbers in zip(files, channels, strict=True) for i in numbers]
     described = [f.descriptions[i - 1] or "" for f, i in at]
-    alone = [len(image_channels(f)) == 1 and is_band(band_word(f.name)) for f, _ in at]
+    alone = [f.count == 1 and is_band(band_word(f.name)) for f, _ in at]
     described = [band_word(f.name) if a else d for d, a, (f, _) in zip(described, alone, at, strict=True)]
     grid = finest(files)
     said = [f.tags(ns="ENVI").get("sensor_type") for f in files]

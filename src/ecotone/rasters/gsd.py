@@ -73,12 +73,12 @@ def grid_place(
     if crs is None or transform.is_identity:
         return None
     (row, col), (height, width) = origin, shape
-    x, y = transform * (col + width / 2, row + height / 2)
+    x, y = _at(transform, col + width / 2, row + height / 2)
     to_degrees = _to_degrees(crs.to_wkt())
     lon, lat = to_degrees.transform(x, y) if to_degrees else (math.nan, math.nan)
     if not (math.isfinite(lon) and abs(lat) <= 90):
         return None
-    corners = [transform * (col + c, row + r) for r in (0, height) for c in (0, width)]
+    corners = [_at(transform, col + c, row + r) for r in (0, height) for c in (0, width)]
     xs, ys = [c[0] for c in corners], [c[1] for c in corners]
     return Place(lon, lat, crs.to_string(), (min(xs), min(ys), max(xs), max(ys)))
 
@@ -86,7 +86,7 @@ def grid_place(
 def _geographic_gsd(crs: pyproj.CRS, transform: Affine, shape: tuple[int, int]) -> float | None:
     degrees = math.degrees(crs.axis_info[0].unit_conversion_factor)
     row, col = shape[0] / 2, shape[1] / 2
-    here, right, down = (transform * at for at in ((col, row), (col + 1, row), (col, row + 1)))
+    here, right, down = (_at(transform, *at) for at in ((col, row), (col + 1, row), (col, row + 1)))
     if abs(here[1] * degrees) >= 90:
         return None  # a file that calls its pixel numbers degrees
     geod = crs.get_geod() or pyproj.Geod(ellps="WGS84")
@@ -95,6 +95,12 @@ def _geographic_gsd(crs: pyproj.CRS, transform: Affine, shape: tuple[int, int]) 
         lon1, lat1, lon2, lat2 = (value * degrees for value in (*here, *there))
         sides.append(geod.inv(lon1, lat1, lon2, lat2)[2])
     return _rounded(math.sqrt(sides[0] * sides[1]))
+
+
+def _at(transform: Affine, col: float, row: float) -> tuple[float, float]:
+    # Written out: affine 3 multiplies by @, affine 2 by *.
+    t = transform
+    return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
 
 def _rounded(gsd: float) -> float:

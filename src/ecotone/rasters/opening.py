@@ -10,7 +10,7 @@ import numpy as np
 
 from ecotone.errors import DataError
 from ecotone.rasters.declared import Declaration, find_declaration
-from ecotone.rasters.files import check_aligned, finest, header_of, image_channels, list_files, open_files
+from ecotone.rasters.files import check_aligned, finest, has_mask, header_of, image_channels, list_files, open_files
 from ecotone.rasters.gsd import GSD_TOLERANCE, check_gsd, grid_place
 from ecotone.rasters.names import name_channels
 from ecotone.rasters.raster import Raster
@@ -72,7 +72,9 @@ def _build(
         check_aligned(files)
         dtype = str(np.result_type(*(t for f in files for t in f.dtypes)))
         own_nodata = next((f.nodata for f in files if f.nodata is not None), None)
-        header = header_of(str(source), files, dtype, own_nodata)
+        counts = [len(bands), len(declared.bands), len(sensor(wanted).bands) if wanted else 0]
+        numbers = [image_channels(f, counts) for f in files]
+        header = header_of(str(source), files, numbers, dtype, own_nodata)
         chosen = name_channels(
             header,
             declared,
@@ -82,7 +84,8 @@ def _build(
             level=level,
             sensor_order=isinstance(source, (str, Path)) and len(paths) > 1,
         )
-        channels = [(n, i) for n, f in enumerate(files) for i in image_channels(f)]
+        channels = [(n, i) for n, found in enumerate(numbers) for i in found]
+        masks = [n for n, f in enumerate(files) if has_mask(f, numbers[n])]
         shape, crs, transform = (grid.height, grid.width), grid.crs, grid.transform
     finally:
         for file in files:
@@ -107,6 +110,7 @@ def _build(
         dtype=dtype,
         place=grid_place(crs, transform, shape),
         channels=tuple(channels[i] for i in chosen.indices),
+        masks=tuple(masks),
     )
 
 

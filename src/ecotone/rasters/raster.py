@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.vrt import WarpedVRT
 
 from ecotone.errors import DataError
-from ecotone.rasters.files import has_mask, on_one_grid, open_files, readable
+from ecotone.rasters.files import on_one_grid, open_files, readable
 from ecotone.rasters.gsd import grid_place
 from ecotone.samples import Image, Place
 from ecotone.sensors import Unit
@@ -42,6 +42,7 @@ class Raster:
         dtype: numpy's name of the type of the values.
         place: Centre and bounds; None without a georeference.
         channels: For each band its file and the channel there, counted from 1.
+        masks: Files whose own mask or transparency says where they are valid.
     """
 
     paths: tuple[str, ...]
@@ -58,6 +59,7 @@ class Raster:
     dtype: str
     place: Place | None
     channels: tuple[tuple[int, int], ...]
+    masks: tuple[int, ...] = ()
     _files: list[Any] = field(default_factory=list, repr=False, compare=False)
     _process: int = field(default=0, repr=False, compare=False)
 
@@ -114,7 +116,7 @@ class Raster:
             with readable(self.paths[number]):
                 if mine:
                     values[mine] = file.read([self.channels[i][1] for i in mine], window=window)
-                if has_mask(file):
+                if number in self.masks:
                     valid &= file.dataset_mask(window=window) > 0
         return values, valid & observed(values, self.nodata)
 

@@ -249,3 +249,13 @@ def test_a_real_twelve_band_scene_is_embedded(shared_data, tmp_path):
     # The union of the cells is the scene, but for the curvature of its edges in degrees.
     assert table.geometry.union_all().symmetric_difference(own[0]).area < 1e-3 * own[0].area
     assert len({tuple(v) for v in table.vector}) > 1000
+
+
+def test_a_scene_without_a_polygon_is_refused_before_any_work(means, write_tif, scene, tmp_path):
+    path = write_tif(scene)
+    with rasterio.open(path, "r+") as file:
+        file.transform = rasterio.Affine(10, 0, 817_000, 0, -10, 8_000_000)
+        file.crs = "EPSG:32760"
+    with pytest.raises(DataError, match="antimeridian"):
+        embed(means(), path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyproj
+import shapely
 from affine import Affine
 from pydantic import BaseModel, ConfigDict
 
-from ecotone.embeddings.footprints import CellGrid
+from ecotone.embeddings.footprints import CellGrid, footprints
 
 SCHEMA_VERSION = 1
 FACTS_KEY = b"ecotone"
@@ -49,6 +51,18 @@ class RasterFacts(_Strict):
     @property
     def affine(self) -> Affine:
         return Affine(*self.transform)
+
+    def footprints(self, rows: np.ndarray, cols: np.ndarray, cell: int) -> np.ndarray:
+        """(n,) polygons in degrees of cells of the pixel grid, as ``footprints`` makes them."""
+        return footprints(rows, cols, cell, shape=self.shape, crs=self.crs, transform=self.affine)
+
+    def polygon(self) -> shapely.Polygon:
+        """The polygon of the whole raster in degrees.
+
+        Raises:
+            DataError: It crosses the antimeridian, or lies outside its CRS.
+        """
+        return self.footprints(np.zeros(1), np.zeros(1), max(self.shape))[0]
 
 
 class StoreFacts(_Strict):

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from ecotone.embeddings.footprints import footprints
 from ecotone.embeddings.schema import StoreFacts, arrow_schema, file_metadata
 from ecotone.errors import DataError
 
@@ -51,8 +50,15 @@ class StoreWriter:
         # Some readers see only the metadata of the Arrow schema, which is fixed before the bounds are known.
         self._schema = arrow_schema(facts.dimension).with_metadata(file_metadata(facts))
         self._file = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
-        self._waiting: list[pa.RecordBatch] = []
-        self._group = max(256, GROUP_BYTES // (4 * facts.dimension))
+        self._size = max(256, GROUP_BYTES // (4 * facts.dimension))
+        # One buffer for all row groups: keeping the small arrays of each batch would fragment the heap.
+        self._waiting = Rows(
+            row=np.empty(self._size, np.int64),
+            col=np.empty(self._size, np.int64),
+            valid_fraction=np.empty(self._size, np.float32),
+            vectors=np.empty((self._size, facts.dimension), np.float32),
+        )
+        self._times: list[datetime | None] = []
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
 
     def write(self, rows: Rows) -> None:
@@ -68,33 +74,50 @@ class StoreWriter:
                 f"the model gives values that are not finite for {self.facts.raster.name} near pixel row {rows.row[0]}",
                 mend="Check the model and the unit of the raster.",
             )
-        self._waiting.append(self._batch(rows))
+        start = 0
+        while start < len(rows.row):
+            start += self._take(rows, start)
+            if len(self._times) == self._size:
+                self._flush()
         self.rows += len(rows.row)
-        if sum(len(b) for b in self._waiting) >= self._group:
-            self._flush()
 
     def close(self) -> None:
         """Write what waits and the metadata."""
-        self._flush()
-        if self.rows:
-            self._file.add_key_value_metadata(file_metadata(self.facts, tuple(self._bounds.tolist())))
-        self._file.close()
+        try:
+            self._flush()
+            if self.rows:
+                self._file.add_key_value_metadata(file_metadata(self.facts, tuple(self._bounds.tolist())))
+        finally:
+            self._file.close()
 
     def __enter__(self) -> StoreWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        if error[0] is None:
+            self.close()
+        else:
+            self._file.close()
+
+    def _take(self, rows: Rows, start: int) -> int:
+        """Copy what still fits and return how many rows that is."""
+        at = len(self._times)
+        count = min(self._size - at, len(rows.row) - start)
+        for name in ("row", "col", "valid_fraction", "vectors"):
+            getattr(self._waiting, name)[at : at + count] = getattr(rows, name)[start : start + count]
+        self._times += [rows.time] * count
+        return count
 
     def _flush(self) -> None:
-        if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self._schema)
-            self._file.write_table(table, row_group_size=len(table))
-            self._waiting = []
+        n, waiting = len(self._times), self._waiting
+        if n:
+            part = Rows(waiting.row[:n], waiting.col[:n], waiting.valid_fraction[:n], waiting.vectors[:n])
+            self._file.write_table(self._table(part, self._times), row_group_size=n)
+            self._times = []
 
-    def _batch(self, rows: Rows) -> pa.RecordBatch:
+    def _table(self, rows: Rows, times: list[datetime | None]) -> pa.Table:
         facts, raster, n = self.facts, self.facts.raster, len(rows.row)
-        shapes = footprints(rows.row, rows.col, facts.cell, shape=raster.shape, crs=raster.crs, transform=raster.affine)
+        shapes = raster.footprints(rows.row, rows.col, facts.cell)
         boxes = shapely.bounds(shapes)
         self._bounds[:2] = np.minimum(self._bounds[:2], boxes[:, :2].min(0))
         self._bounds[2:] = np.maximum(self._bounds[2:], boxes[:, 2:].max(0))
@@ -107,13 +130,13 @@ class StoreWriter:
             "col": rows.col,
             "valid_fraction": rows.valid_fraction,
             "gsd": [facts.gsd] * n,
-            "time": [rows.time] * n,
+            "time": times,
             "source": [raster.name] * n,
             "model_hash": [facts.model_hash] * n,
             "spec_hash": [facts.spec_hash] * n,
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(rows.vectors.ravel(), pa.float32()), facts.dimension),
         }
-        return pa.RecordBatch.from_arrays([_array(values[f.name], f) for f in self._schema], schema=self._schema)
+        return pa.Table.from_arrays([_array(values[f.name], f) for f in self._schema], schema=self._schema)
 
 
 def _array(values: Any, field: pa.Field) -> pa.Array:

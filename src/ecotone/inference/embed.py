@@ -85,8 +85,10 @@ def embed_raster(
             mend="Set them with: gdal_edit.py -a_srs EPSG:CODE -a_ullr WEST NORTH EAST SOUTH FILE",
         )
     embedder = Embedder(model, raster, options or EmbedOptions())
+    facts = store_facts(embedder, command)
+    facts.raster.polygon()  # a scene that has no polygon is refused before any work
     with replacing(table) as temporary:
-        with StoreWriter(temporary, store_facts(embedder, command)) as writer:
+        with StoreWriter(temporary, facts) as writer:
             for rows in embedder.rows(on_progress):
                 writer.write(rows)
         if not writer.rows:

@@ -180,7 +180,26 @@ class RoleSpec(_Strict):
                 expected=f"{self.sensor} with {', '.join(self.bands)}",
                 mend="Name the bands with --sensor or in dataset.yaml, or use a model for these bands.",
             )
+        self._check_wavelengths(role, image, channels)
         return channels
+
+    def _check_wavelengths(self, role: str, image: ImageBatch, channels: Sequence[int | None]) -> None:
+        """Two sensors may use one name for different bands: B4 is red on Sentinel-2, near infrared on Landsat 7."""
+        if image.sensor in (None, self.sensor):
+            return
+        theirs = {plain_band_name(b.name): b for b in sensor(str(image.sensor)).bands}
+        for name, channel in zip(self.bands, channels, strict=True):
+            mine = sensor(self.sensor).band(name)
+            other = theirs.get(plain_band_name(image.bands[channel])) if channel is not None else None
+            if other is None or mine.wavelength is None or other.wavelength is None:
+                continue
+            if abs(mine.wavelength - other.wavelength) > max(mine.bandwidth or 0, other.bandwidth or 0) / 2:
+                raise InputError(
+                    f"band {name} of the {role} images is another band than the model's",
+                    found=f"{image.sensor}: {other.wavelength:g} nm",
+                    expected=f"{self.sensor}: {mine.wavelength:g} nm",
+                    mend="Use a model for this sensor.",
+                )
 
     def _fill(self, values: Tensor, channels: Sequence[int | None]) -> Tensor:
         if not isinstance(self.normaliser, ZScore):

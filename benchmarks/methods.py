@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -92,17 +93,19 @@ def attention_rows(repeats: int) -> list[dict]:
     """Two batched matrix products against the fused kernel, over sequence lengths."""
     rows = []
     for length in (17, 50, 65, 197, 257, 577):
-        q, k, v = (torch.randn(32, 3, length, 64, requires_grad=True) for _ in range(3))
-
-        def plain(q=q, k=k, v=v) -> None:
-            (((q * 0.125) @ k.transpose(-2, -1)).softmax(-1) @ v).sum().backward()
-
-        def fused(q=q, k=k, v=v) -> None:
-            F.scaled_dot_product_attention(q, k, v).sum().backward()
-
-        ratio = best_seconds(fused, repeats) / best_seconds(plain, repeats)
-        rows.append({"name": "attention", "tokens": length, "fused_over_plain": ratio})
+        qkv = [torch.randn(32, 3, length, 64, requires_grad=True) for _ in range(3)]
+        plain = best_seconds(partial(_attend, _plain_attention, qkv), repeats)
+        fused = best_seconds(partial(_attend, F.scaled_dot_product_attention, qkv), repeats)
+        rows.append({"name": "attention", "tokens": length, "fused_over_plain": fused / plain})
     return rows
+
+
+def _attend(kernel: Callable[..., torch.Tensor], qkv: list[torch.Tensor]) -> None:
+    kernel(*qkv).sum().backward()
+
+
+def _plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
 
 
 def main() -> None:

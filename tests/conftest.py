@@ -23,3 +23,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real imagery at {folder}; set ECOTONE_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of golden tensors."""
+    folder = Path(os.environ.get("ECOTONE_REFERENCE", BESIDE / "reference"))
+    if not folder.is_dir():
+        pytest.skip(f"no golden tensors at {folder}; set ECOTONE_REFERENCE")
+    return folder

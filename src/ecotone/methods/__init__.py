@@ -9,16 +9,17 @@ from typing import Any
 from ecotone.encoders import Encoder
 from ecotone.errors import RecipeError, nearest
 from ecotone.methods.base import Method, Picture
+from ecotone.methods.contrastive_mae import ContrastiveMAE
 from ecotone.methods.mae import MAE
 from ecotone.methods.scale_mae import ScaleMAE
 
-__all__ = ["MAE", "Method", "Picture", "ScaleMAE", "build_method", "method_kinds"]
+__all__ = ["MAE", "ContrastiveMAE", "Method", "Picture", "ScaleMAE", "build_method", "method_kinds"]
 
 
 @cache
 def method_kinds() -> dict[str, type[Method]]:
     """Methods by kind: the package's own, and those of installed packages with an ``ecotone.methods`` entry point."""
-    own = {m.kind: m for m in (MAE, ScaleMAE)}
+    own = {m.kind: m for m in (MAE, ScaleMAE, ContrastiveMAE)}
     return {**own, **{e.name: e.load() for e in entry_points(group="ecotone.methods")}}
 
 

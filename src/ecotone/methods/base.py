@@ -46,6 +46,10 @@ class Method(nn.Module, ABC):
             random: One random stream per sample, for masks.
         """
 
+    def input_size(self, size: int) -> int:
+        """Side in pixels of what the encoder sees of batches with this side."""
+        return size
+
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step with the fraction of training done. Default: nothing."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecotone.encoders import ViT
+from ecotone.encoders import Features, ViT
 from ecotone.methods.base import Method, Picture
 from ecotone.nn.masking import TokenMask, random_mask
 from ecotone.nn.patches import patchify, unpatchify
@@ -79,8 +79,10 @@ class MAE(Method):
 
     def predict(self, prepared: Batch, mask: TokenMask) -> Tensor:
         """(N, L, p*p*C) predicted patches, visible ones included, values in row, column, channel order."""
-        features = self.encoder.forward_features(prepared, mask.keep)
-        image = _only(prepared)
+        return self.decode(self.encoder.forward_features(prepared, mask.keep), _only(prepared), mask)
+
+    def decode(self, features: Features, image: ImageBatch, mask: TokenMask) -> Tensor:
+        """(N, L, p*p*C) predicted patches from the encoder's visible tokens."""
         visible = self.decoder_embed(torch.cat([features.class_tokens[0][:, None], _tokens(features.tokens)], 1))
         class_token, tokens = visible[:, :1], mask.unshuffle(visible[:, 1:], self.mask_token)
         scale = self.encoder.position_scale(image)

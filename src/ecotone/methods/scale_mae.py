@@ -111,6 +111,9 @@ class ScaleMAE(Method):
     def config(self) -> dict[str, Any]:
         return dict(self._config)
 
+    def input_size(self, size: int) -> int:
+        return size // self.target_ratio
+
     def forward(self, batch: Batch, random: SampleRandom) -> dict[str, Tensor]:
         target = self._image(self.encoder.spec.prepare(batch))
         source = downsample(target, self.target_ratio, self.filter)

@@ -90,7 +90,7 @@ class Loop:
                 "grad_norm": norm,
                 "images_per_s": self.stage.batch_size / seconds,
                 "data_wait": waited / seconds,
-                "quarantined": len(self.stream.quarantine),
+                "quarantined": len(self.stream.quarantine.reasons),
             }
             self.run.log(row)
             if self.seen % self.checkpoint_every < self.stage.batch_size or self.seen >= self.stage.images:

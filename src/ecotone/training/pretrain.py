@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import yaml
 from lightning_fabric import Fabric
+from torch.utils.flop_counter import FlopCounterMode
 
 import ecotone
-from ecotone.data import Dataset, DataStream, band_statistics, open_dataset
+from ecotone.data import Cached, Dataset, DataStream, band_statistics, open_dataset
 from ecotone.encoders import Encoder, build_encoder
 from ecotone.errors import DataError, InputError, RecipeError
 from ecotone.files import replacing
@@ -50,8 +51,7 @@ class Plan:
     def image_size(self) -> int:
         """Side in pixels of the images that the encoder sees in training."""
         batch = augment(self.recipe, self.probe.first(1))
-        target = next(iter(batch.images.values())).size[0]
-        return target // getattr(self.method, "target_ratio", 1)
+        return self.method.input_size(next(iter(batch.images.values())).size[0])
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -61,7 +61,11 @@ def plan(recipe: Recipe) -> Plan:
         EcotoneError: The data, the architecture or the method cannot be used as written.
     """
     data = recipe.data
-    dataset = open_dataset(data.path, split=data.split, sensor=data.sensor, gsd=data.gsd, cache=data.cache)
+    dataset = open_dataset(
+        data.path, split=data.split, sensor=data.sensor, gsd=data.gsd, bands=recipe.input.bands
+    )
+    if data.cache:
+        dataset = Cached(dataset)
     spec = build_spec(recipe, dataset)
     normaliser = spec.optical.normaliser
     resolved = recipe.model_copy(update={"input": recipe.input.model_copy(update={"normaliser": normaliser})})
@@ -83,16 +87,15 @@ def build_spec(recipe: Recipe, dataset: Dataset) -> InputSpec:
             found=f"bands {', '.join(first.bands)}",
             mend="Set sensor in dataset.yaml or data.sensor in the recipe.",
         )
-    bands = section.bands or first.bands
     values = unit(section.unit) if section.unit else first.unit
     normaliser = section.normaliser
     if normaliser == "z-score":
-        mean, std = band_statistics(dataset, unit=values, bands=bands)
+        mean, std = band_statistics(dataset, unit=values.name)
         normaliser = ZScore(mean=mean, std=std)
     positions = recipe.encoder.config.get("positions", "sincos")
     role = RoleSpec(
         sensor=name,
-        bands=tuple(bands),
+        bands=first.bands,
         unit=values.name,
         normaliser=normaliser,
         gsd=section.gsd,
@@ -114,8 +117,11 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     """Run one small batch forward and back, and say what the recipe would do. Nothing is written."""
     made = plan(recipe)
     batch = augment(recipe, made.probe.first(4))
-    losses = made.method(batch, SampleRandom(batch.seeds))
-    losses["total"].backward()
+    counter = FlopCounterMode(display=False)
+    with counter:
+        losses = made.method(batch, SampleRandom(batch.seeds))
+        losses["total"].backward()
+    gflop = counter.get_total_flops() / len(batch) / 1e9
     return {
         "recipe": recipe.name,
         "samples": len(made.dataset),
@@ -123,6 +129,8 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         "image_size": made.image_size,
         "encoder_parameters": sum(p.numel() for p in made.method.encoder.parameters()),
         "method_parameters": sum(p.numel() for p in made.method.parameters()),
+        "gflop_per_image": gflop,
+        "training_tflop": gflop * recipe.stage.images / 1e3,
         "steps": -(-recipe.stage.images // recipe.stage.batch_size),
         "epochs": recipe.stage.images / len(made.dataset),
         "first_loss": float(losses["total"]),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ecotone.errors import InputError
 from ecotone.samples import ImageBatch
-from ecotone.transforms.resample import Filter, resample
+from ecotone.transforms.resample import Filter, resample, touched
 
 
 def crop_resize(image: ImageBatch, boxes: Tensor, size: tuple[int, int], filter: Filter = "bicubic") -> ImageBatch:
@@ -27,12 +27,11 @@ def crop_resize(image: ImageBatch, boxes: Tensor, size: tuple[int, int], filter:
         falls below what it was.
     """
     _check_boxes(image, boxes)
-    n, t = image.pixels.shape[:2]
-    pixels = resample(image.pixels.float(), boxes, size, filter)
-    valid = None
-    if image.valid is not None:
-        smooth: Filter = "bilinear-aligned" if filter.endswith("aligned") else "area"
-        valid = resample(image.valid.float(), boxes, size, smooth).view(n, t, *size) > 0.999
+    pixels, valid = image.pixels.float(), image.valid
+    if valid is not None:  # what was not observed may be anything, NaN included, and must not spread
+        pixels = torch.where(valid.unsqueeze(2), pixels, 0.0)
+        valid = ~touched(~valid, boxes, size, filter)
+    pixels = resample(pixels, boxes, size, filter)
     shrink = (boxes[:, 2].abs() / size[1] * boxes[:, 3].abs() / size[0]).sqrt().float()
     gsd = image.gsd * shrink
     return replace(image, pixels=pixels, gsd=gsd, effective_gsd=torch.maximum(image.effective_gsd, gsd), valid=valid)

@@ -36,6 +36,25 @@ def resample(pixels: Tensor, boxes: Tensor, size: tuple[int, int], filter: Filte
     return out.view(len(pixels), *lead, *size)
 
 
+def touched(mask: Tensor, boxes: Tensor, size: tuple[int, int], filter: Filter) -> Tensor:
+    """Which pixels of ``resample``'s output draw on any marked pixel, however little.
+
+    Args:
+        mask: (N, ..., H, W) bool.
+        boxes: As for ``resample``.
+        size: As for ``resample``.
+        filter: As for ``resample``.
+
+    Returns:
+        (N, ..., *size) bool.
+    """
+    flat = mask.reshape(len(mask), -1, *mask.shape[-2:]).float()
+    rows = axis_weights(boxes[:, 1], boxes[:, 3], mask.shape[-2], size[0], filter).abs()
+    cols = axis_weights(boxes[:, 0], boxes[:, 2], mask.shape[-1], size[1], filter).abs()
+    share = rows[:, None] @ flat @ cols[:, None].transpose(-1, -2)
+    return (share > 1e-6).view(len(mask), *mask.shape[1:-2], *size)
+
+
 def axis_weights(start: Tensor, length: Tensor, total: int, out: int, filter: Filter) -> Tensor:
     """(N, out, total) filter weights along one axis; rows sum to one.
 

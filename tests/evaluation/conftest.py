@@ -41,6 +41,12 @@ class Memory:
         return [self.info.classes[i] for i in self.targets]
 
 
+@pytest.fixture(autouse=True)
+def two_threads():
+    """One thread instead: at these sizes a second one only gets in the way."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def make_splits():
     """Train, val and test whose classes differ in brightness and in texture, with noise."""
@@ -84,9 +90,7 @@ def tiny_encoder():
         )
         spec = InputSpec(roles={"optical": role}, size_multiple=patch)
         torch.manual_seed(seed)
-        encoder = ViT(
-            spec, Readout(pooling=pooling), patch=patch, width=16, depth=2, heads=2, positions=positions
-        )
+        encoder = ViT(spec, Readout(pooling=pooling), patch=patch, width=16, depth=2, heads=2, positions=positions)
         return encoder.eval()
 
     return make

@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ecotone.cli.embed import warnings_printed
 from ecotone.cli.output import JsonOption, console, write_json
 from ecotone.errors import RecipeError
 
@@ -45,7 +46,7 @@ def evaluate(
 
     numbers = _numbers(scales)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with warnings_printed(), Progress(*columns, console=console) as progress:
         tasks = {}
 
         def show(what: str, done: int, total: int) -> None:
@@ -99,9 +100,9 @@ def _print(report: Report) -> None:
     for warning in report.warnings:
         console.print(f"[yellow]Warning:[/] {warning}")
     for verdict in report.verdicts:
-        console.print(verdict.text, style="bold")
+        console.print(verdict.text, style="bold", markup=False)
     for caveat in report.caveats:
-        console.print(caveat)
+        console.print(caveat, style="yellow", markup=False)
     console.print(f"Contract {report.contract.hash}", soft_wrap=True)
 
 

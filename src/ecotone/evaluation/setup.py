@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,9 +63,9 @@ class Setup:
     def refusal(self, scale: float) -> str | None:
         """Why this scale cannot be scored, or None if it can."""
         refused = self.plan.refusal(scale)
-        fed = self.pitches(self.plan.test_view(scale))[0]
-        if refused or scale == 1 or fed is None:
+        if refused or scale == 1 or self.pitch is None:
             return refused
+        fed = self.pitches(self.plan.test_view(scale))[0] or self.pitch
         for entrant in self.entrants:
             allowed = entrant.encoder.spec.optical.gsd
             if allowed and not allowed[0] * 0.99 <= fed <= allowed[1] * 1.01:
@@ -75,8 +76,8 @@ class Setup:
         """Metres per pixel that are fed, and metres of detail in them."""
         if self.pitch is None:
             return None, None
-        area = math.prod(self.plan.size)
-        return tuple(self.pitch * math.sqrt(area / math.prod(size)) for size in (view.fed, view.reduced))  # type: ignore[return-value]
+        fed, reduced = (math.sqrt(math.prod(self.plan.size) / math.prod(s)) for s in (view.fed, view.reduced))
+        return self.pitch * fed, self.pitch * reduced
 
 
 def prepare(
@@ -131,6 +132,11 @@ def _gsd(splits: Splits, first: Image, entrants: list[Entrant]) -> tuple[Gsd, fl
     if first.gsd is not None:
         return Gsd(source=info.gsd_source, metres=info.gsd), None
     assumed = assumed_gsd(entrants)
+    if assumed:
+        warnings.warn(
+            f"{info.name} does not say its GSD: {assumed:g} m is assumed, the middle of the model's range. Give --gsd.",
+            stacklevel=2,
+        )
     return Gsd(source="assumed" if assumed else "unknown", metres=assumed), assumed
 
 

@@ -16,7 +16,7 @@ from rasterio.vrt import WarpedVRT
 
 from ecotone.errors import DataError
 from ecotone.rasters.gsd import pixel_gsd
-from ecotone.rasters.recognise import Header, find_band
+from ecotone.rasters.recognise import Header
 from ecotone.sensors import Sensor, sensor, sensor_names
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _band_files(folder: Path, wanted: Sensor | None) -> tuple[str, ...]:
     best: dict[str, list[Path]] = {}
     for candidate in sensors:
         for file in files:
-            band = find_band(candidate, band_word(file))
+            band = candidate.find(band_word(file))
             best.setdefault(candidate.name, []).extend([file] if band else [])
     known = {f for found in best.values() for f in found}
     complete = [name for name, found in best.items() if found and set(found) == known]
@@ -83,7 +83,7 @@ def _band_files(folder: Path, wanted: Sensor | None) -> tuple[str, ...]:
         )
     chosen = sorted(known)
     first = sensor(complete[0])
-    twice = {b.name for b in first.bands if sum(find_band(first, band_word(f)) == b for f in chosen) > 1}
+    twice = {b.name for b in first.bands if sum(first.find(band_word(f)) == b for f in chosen) > 1}
     if twice:
         raise DataError(f"the folder {folder} holds more than one file for {', '.join(sorted(twice))}")
     return tuple(str(f) for f in chosen)
@@ -97,7 +97,7 @@ def band_word(path: str | Path) -> str:
 
 def is_band(word: str) -> bool:
     """Whether a word is the name of a band of any sensor."""
-    return any(find_band(sensor(name), word) for name in sensor_names())
+    return any(sensor(name).find(word) for name in sensor_names())
 
 
 def open_files(paths: Sequence[str]) -> list[DatasetReader]:

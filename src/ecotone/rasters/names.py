@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ecotone.errors import DataError
 from ecotone.rasters.declared import Declaration
-from ecotone.rasters.recognise import Header, find_band, name_in, recognise, stored_as
+from ecotone.rasters.recognise import Header, name_in, recognise, stored_as
 from ecotone.sensors import Sensor, Unit, sensor, unit
 
 
@@ -121,4 +121,4 @@ def _unit(
 def _same_band(found: Sensor | None, name: str, wanted: str) -> bool:
     if name.upper() == wanted.upper():
         return True
-    return found is not None and (own := find_band(found, wanted)) is not None and own == find_band(found, name)
+    return found is not None and (own := found.find(wanted)) is not None and own == found.find(name)

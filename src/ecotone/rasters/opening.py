@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +17,11 @@ from ecotone.rasters.files import check_aligned, finest, has_mask, header_of, im
 from ecotone.rasters.gsd import GSD_TOLERANCE, check_gsd, grid_place
 from ecotone.rasters.names import name_channels
 from ecotone.rasters.raster import Raster
-from ecotone.sensors import Unit, sensor, unit
+from ecotone.sensors import Unit
+from ecotone.sensors import sensor as find_sensor
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
 
 
 class GsdWarning(UserWarning):
@@ -51,70 +58,84 @@ def open_raster(
     check_gsd(gsd, "the arguments")
     first = Path(str(source if isinstance(source, (str, Path)) else next(iter(source), "")))
     declared = declared or find_declaration(first)
-    return _build(source, declared, sensor, tuple(bands or ()), unit, gsd or declared.gsd, level)
-
-
-def _build(
-    source: str | Path | Sequence[str | Path],
-    declared: Declaration,
-    sensor_name: str | None,
-    bands: tuple[str, ...],
-    unit_name: str | None,
-    gsd: float | None,
-    level: str | None,
-) -> Raster:
-    """Open the files once to learn what they are. Arguments as in ``open_raster``."""
-    wanted = sensor_name or declared.sensor
-    paths = list_files(source, sensor(wanted) if wanted else None)
+    choice = Choice(declared, sensor, tuple(bands or ()), unit, gsd or declared.gsd, level)
+    paths = list_files(source, find_sensor(choice.wanted) if choice.wanted else None)
     files = open_files(paths)
-    try:
-        grid = finest(files)
-        check_aligned(files)
-        dtype = str(np.result_type(*(t for f in files for t in f.dtypes)))
-        own_nodata = next((f.nodata for f in files if f.nodata is not None), None)
-        counts = [len(bands), len(declared.bands), len(sensor(wanted).bands) if wanted else 0]
-        numbers = [image_channels(f, counts) for f in files]
-        header = header_of(str(source), files, numbers, dtype, own_nodata)
-        chosen = name_channels(
-            header,
-            declared,
-            sensor_name=sensor_name,
-            bands=bands,
-            unit_name=unit_name,
-            level=level,
-            sensor_order=isinstance(source, (str, Path)) and len(paths) > 1,
-        )
-        channels = [(n, i) for n, found in enumerate(numbers) for i in found]
-        masks = [n for n, f in enumerate(files) if has_mask(f, numbers[n])]
-        shape, crs, transform = (grid.height, grid.width), grid.crs, grid.transform
-    finally:
+    with ExitStack() as closing:
         for file in files:
-            file.close()
+            closing.callback(file.close)
+        check_aligned(files)
+        is_folder = isinstance(source, (str, Path)) and len(paths) > 1
+        raster, own_gsd = _describe(str(source), files, choice, is_folder)
+        closing.pop_all()
+    if raster.gsd and own_gsd and abs(raster.gsd / own_gsd - 1) > GSD_TOLERANCE:
+        claim = f"{source} claims {own_gsd:g} m per pixel and {raster.gsd:g} m is declared"
+        warnings.warn(f"{claim}: the declared value is used", GsdWarning, stacklevel=2)
+    raster.adopt(files)
+    return raster
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is said about a raster. Attributes as the arguments of ``open_raster``."""
+
+    declared: Declaration
+    sensor: str | None
+    bands: tuple[str, ...]
+    unit: str | None
+    gsd: float | None
+    level: str | None
+
+    @property
+    def wanted(self) -> str | None:
+        return self.sensor or self.declared.sensor
+
+    @property
+    def counts(self) -> list[int]:
+        """How many bands a file may be declared to have."""
+        return [len(self.bands), len(self.declared.bands), len(find_sensor(self.wanted).bands) if self.wanted else 0]
+
+
+def _describe(source: str, files: list[DatasetReader], choice: Choice, is_folder: bool) -> tuple[Raster, float | None]:
+    """The raster that open files make, and the GSD of their georeference."""
+    dtype = str(np.result_type(*(t for f in files for t in f.dtypes)))
     if np.dtype(dtype).kind == "c":
         raise DataError(f"{source} holds complex numbers", expected="real pixel values")
-    if gsd and header.gsd and abs(gsd / header.gsd - 1) > GSD_TOLERANCE:
-        text = f"{source} claims {header.gsd:g} m per pixel and {gsd:g} m is declared: the declared value is used"
-        warnings.warn(text, GsdWarning, stacklevel=3)
-    return Raster(
-        paths=paths,
-        shape=shape,
-        crs=crs,
-        transform=transform,
+    nodata = next((f.nodata for f in files if f.nodata is not None), None)
+    numbers = [image_channels(f, choice.counts) for f in files]
+    header = header_of(source, files, numbers, dtype, nodata)
+    chosen = name_channels(
+        header,
+        choice.declared,
+        sensor_name=choice.sensor,
+        bands=choice.bands,
+        unit_name=choice.unit,
+        level=choice.level,
+        sensor_order=is_folder,
+    )
+    channels = [(n, i) for n, found in enumerate(numbers) for i in found]
+    grid = finest(files)
+    raster = Raster(
+        paths=tuple(f.name for f in files),
+        shape=grid.shape,
+        crs=grid.crs,
+        transform=grid.transform,
         bands=chosen.bands,
         unit=chosen.unit,
         sensor=chosen.sensor,
         level=chosen.level,
-        gsd=gsd or header.gsd,
-        gsd_source="declared" if gsd else "georeference" if header.gsd else "unknown",
-        nodata=own_nodata if own_nodata is not None else sensor_nodata(chosen.sensor, chosen.unit),
+        gsd=choice.gsd or header.gsd,
+        gsd_source="declared" if choice.gsd else "georeference" if header.gsd else "unknown",
+        nodata=nodata if nodata is not None else sensor_nodata(chosen.sensor, chosen.unit),
         dtype=dtype,
-        place=grid_place(crs, transform, shape),
+        place=grid_place(grid.crs, grid.transform, grid.shape),
         channels=tuple(channels[i] for i in chosen.indices),
-        masks=tuple(masks),
+        masks=tuple(n for n, f in enumerate(files) if has_mask(f, numbers[n])),
     )
+    return raster, header.gsd
 
 
 def sensor_nodata(name: str | None, values: Unit) -> float | None:
     """The no-data value of a sensor's products, where the values are stored as the products store them."""
-    known = sensor(name) if name else None
-    return known.nodata if known and unit(known.unit) == values else None
+    known = find_sensor(name) if name else None
+    return known.nodata if known and known.physical_unit == values else None

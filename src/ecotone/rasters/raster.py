@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from ecotone.rasters.files import on_one_grid, open_files, readable
 from ecotone.rasters.gsd import grid_place
 from ecotone.samples import Image, Place
 from ecotone.sensors import Unit
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
 
 Rows = tuple[tuple[int, int], tuple[int, int]]  # rasterio's windows: first and last row, first and last column
 
@@ -126,8 +130,12 @@ class Raster:
     def _opened(self) -> list[Any]:
         # GDAL handles must not cross a fork: the processes would share one file position.
         if not self._files or self._process != os.getpid():
-            self._files, self._process = list(on_one_grid(open_files(self.paths))), os.getpid()
+            self.adopt(open_files(self.paths))
         return self._files
+
+    def adopt(self, files: Sequence[DatasetReader]) -> None:
+        """Read from these open files, which are those of ``paths``, and close them in the end."""
+        self._files, self._process = on_one_grid(files), os.getpid()
 
     def close(self) -> None:
         """Close the files; a later read opens them again."""

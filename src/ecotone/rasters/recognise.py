@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ecotone.errors import SensorError
-from ecotone.sensors import Band, Sensor, sensor, sensor_names
+from ecotone.sensors import Sensor, sensor, sensor_names
 
 _NUMBERED = re.compile(r"band\s*(\d{1,2}a?)\s+(?:toa |surface )?(?:reflectance|radiance)", re.IGNORECASE)
 
@@ -139,13 +138,5 @@ def _means(header: Header, candidate: Sensor) -> bool:
 def name_in(candidate: Sensor, description: str) -> str | None:
     """The sensor's name of the band that a description means, or None."""
     numbered = _NUMBERED.match(description)
-    band = find_band(candidate, f"B{numbered[1]}" if numbered else description)
+    band = candidate.find(f"B{numbered[1]}" if numbered else description)
     return band.name if band else None
-
-
-def find_band(candidate: Sensor, name: str) -> Band | None:
-    """The sensor's band of this name or alias, or None."""
-    try:
-        return candidate.band(name) if name else None
-    except SensorError:
-        return None

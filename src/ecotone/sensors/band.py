@@ -78,11 +78,15 @@ class Sensor(BaseModel):
         Raises:
             SensorError: The sensor has no such band.
         """
+        found = self.find(name)
+        if found is None:
+            raise SensorError(f"sensor {self.name} has no band {name!r}", mend=nearest(name, self.band_names))
+        return found
+
+    def find(self, name: str) -> Band | None:
+        """The band of this name or alias, as in ``band``; None if there is none."""
         wanted = plain_band_name(name)
-        for b in self.bands:
-            if wanted in {plain_band_name(n) for n in (b.name, *b.aliases)}:
-                return b
-        raise SensorError(f"sensor {self.name} has no band {name!r}", mend=nearest(name, self.band_names))
+        return next((b for b in self.bands if wanted in {plain_band_name(n) for n in (b.name, *b.aliases)}), None)
 
     def common(self, common_name: str) -> Band | None:
         """The first band that plays this role, such as ``red``; None if there is none."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotone.data.synthetic.layout import Layout, lay_out
-from ecotone.data.synthetic.noise import Array, byte, hash32, lattice_noise
+from ecotone.data.synthetic.noise import Array, Grid, byte, hash32
 from ecotone.data.synthetic.terrain import Patch, Terrain
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Ground:
         use: (P,) code of the class that people gave every parcel.
     """
 
-    xs: NDArray[np.float64]
-    ys: NDArray[np.float64]
+    xs: Array
+    ys: Array
     layout: Layout
     cover: NDArray[np.uint8]
     before: NDArray[np.uint8]
@@ -68,8 +68,8 @@ class Ground:
 def survey(
     seed: int,
     terrain: Terrain,
-    xs: NDArray[np.float64],
-    ys: NDArray[np.float64],
+    xs: Array,
+    ys: Array,
     events: tuple[Event, ...] = (),
 ) -> Ground:
     """The land cover on a grid of points, given in metres east and north.
@@ -84,7 +84,8 @@ def survey(
     patch = Patch(terrain, xs, ys)
     warp_x, warp_y, shore, woods, bare, wet = patch.on_grid("warp_x", "warp_y", "shore", "woods", "bare", "wet")
     layout = lay_out(seed, xs, ys, warp_x, warp_y)
-    rough, patchy, broad = (lattice_noise(xs, ys, m, seed * 1009 + 40 + i) for i, m in enumerate((14, 55, 240)))
+    grid = Grid(xs, ys)
+    rough, patchy, broad = (grid.noise(m, seed * 1009 + 40 + i) for i, m in enumerate((14, 55, 240)))
     use = _parcel_use(layout, patch)
     shore = shore + 4 * rough + 6 * patchy
     woods = woods + 0.05 * rough + 0.1 * patchy
@@ -92,7 +93,7 @@ def survey(
     built = (before == CODE["residential"]) | (before == CODE["industrial"])
     _put(before, "forest", (woods > 0.95) & ~built)
     _put(before, "bare", (bare + 0.06 * rough + 0.1 * patchy > 1.25) & ~built)
-    _put(before, "wetland", (wet + 0.08 * rough + 0.12 * patchy > 2.15) & (shore < 700) & ~built)
+    _put(before, "wetland", (wet + 0.08 * rough + 0.12 * patchy > 2.15) & ~built)
     _put(before, "bare", (shore < 5 + 9 * broad) & (shore > -80))
     _put(before, "water", shore < 0)
     # Roads end at a lake but cross rivers, whose middle is less than 60 m from the bank.
@@ -116,8 +117,8 @@ def _parcel_use(layout: Layout, patch: Patch) -> NDArray[np.uint8]:
     _put(use, "orchard", orchards + 0.6 * other > 0.85)
     _put(use, "forest", woods + 1.1 * luck > 1.0)
     dry = shore > 40
-    _put(use, "residential", (people + 0.35 * other > 1.6) & dry)
-    _put(use, "industrial", (people + 0.2 * other > 1.05) & (works + 0.3 * luck > 1.0) & dry)
+    _put(use, "residential", (people + 0.35 * other > 1.1) & dry)
+    _put(use, "industrial", (people + 0.2 * other > 0.75) & (works + 0.3 * luck > 0.85) & dry)
     return use
 
 

@@ -56,9 +56,7 @@ class Event:
         """Whether the event changes this cover."""
         return name in _CHANGE[self.kind][0]
 
-    def apply(
-        self, cover: NDArray[np.uint8], xs: NDArray[np.float64], ys: NDArray[np.float64], shore: Array, rough: Array
-    ) -> None:
+    def apply(self, cover: NDArray[np.uint8], xs: Array, ys: Array, shore: Array, rough: Array) -> None:
         """Change the cover (H, W) of the grid in place.
 
         Args:

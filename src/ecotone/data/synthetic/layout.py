@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotone.data.synthetic.noise import Array, byte, hash32, uniform
-from ecotone.data.synthetic.terrain import WARP_M
 
 REGION_M = 1500.0
 SHADOW = (-0.6, 0.8)  # east, north: at half past ten, when Sentinel-2 passes, shadows fall to the north-west
@@ -43,15 +42,15 @@ class Layout:
     shadow_u: Array
     shadow_v: Array
     identity: NDArray[np.uint32]
-    centre: tuple[NDArray[np.float64], NDArray[np.float64]]
+    centre: tuple[Array, Array]
 
 
 @dataclass(frozen=True)
 class _Sites:
     """K regions that may own points of the window: middle, random bits, direction and mean parcel size."""
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    x: Array
+    y: Array
     bits: NDArray[np.uint32]
 
     @property
@@ -64,11 +63,15 @@ class _Sites:
         return 95 + 115 * byte(self.bits, 1), 130 + 170 * byte(self.bits, 2)
 
 
-def lay_out(seed: int, xs: NDArray[np.float64], ys: NDArray[np.float64], warp_x: Array, warp_y: Array) -> Layout:
+def lay_out(seed: int, xs: Array, ys: Array, warp_x: Array, warp_y: Array) -> Layout:
     """Regions and parcels of a grid of points, given in metres east and north."""
-    sites = _sites(seed, xs, ys)
+    # Float32 holds metres from a nearby point to a tenth of a millimetre.
+    sites = _sites(
+        seed,
+        (float(xs.min() + warp_x.min()), float(xs.max() + warp_x.max())),
+        (float(ys.min() + warp_y.min()), float(ys.max() + warp_y.max())),
+    )
     region, road = _nearest(sites, xs, ys, warp_x, warp_y)
-    # Site-relative metres are small numbers, which float32 holds to a tenth of a millimetre.
     dx = (xs[None, :] - sites.x[region]).astype(np.float32) + warp_x
     dy = (ys[:, None] - sites.y[region]).astype(np.float32) + warp_y
     cos, sin = sites.turn
@@ -77,10 +80,9 @@ def lay_out(seed: int, xs: NDArray[np.float64], ys: NDArray[np.float64], warp_x:
     return _parcels(sites, region, u, v, road)
 
 
-def _sites(seed: int, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> _Sites:
-    """The sites that can be nearest to some point of the window."""
-    pad = 3 * WARP_M
-    west, east, south, north = xs.min() - pad, xs.max() + pad, ys.min() - pad, ys.max() + pad
+def _sites(seed: int, east_west: tuple[float, float], south_north: tuple[float, float]) -> _Sites:
+    """The sites that can be nearest to some point between these bounds in metres."""
+    (west, east), (south, north) = east_west, south_north
     ix = np.arange(int(west // REGION_M) - 2, int(east // REGION_M) + 3)
     iy = np.arange(int(south // REGION_M) - 2, int(north // REGION_M) + 3)
     gx, gy = (a.ravel() for a in np.meshgrid(ix, iy))
@@ -93,26 +95,26 @@ def _sites(seed: int, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> _Site
     return _Sites(x[keep], y[keep], hash32(gx, gy, seed * 1009 + 23)[keep])
 
 
-def _nearest(
-    sites: _Sites, xs: NDArray[np.float64], ys: NDArray[np.float64], warp_x: Array, warp_y: Array
-) -> tuple[NDArray[np.int64], Array]:
+def _nearest(sites: _Sites, xs: Array, ys: Array, warp_x: Array, warp_y: Array) -> tuple[NDArray[np.int64], Array]:
     """(H, W) index of the nearest site, and metres to the bisector with the second nearest."""
-    shape = warp_x.shape
-    best, second = np.full(shape, np.inf, np.float32), np.full(shape, np.inf, np.float32)
-    first, other = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for k in range(len(sites.x)):
-        d = ((xs - sites.x[k]).astype(np.float32) + warp_x) ** 2
-        d += ((ys - sites.y[k]).astype(np.float32)[:, None] + warp_y) ** 2
-        closer = d < best
-        runner_up = ~closer & (d < second)
+    # d² = |p|² - 2 (p·s - |s|²/2): comparing the brackets spares the squares.
+    x0, y0 = xs.mean(), ys.mean()
+    x, y = (xs - x0).astype(np.float32) + warp_x, (ys - y0).astype(np.float32)[:, None] + warp_y
+    best, second = np.full_like(x, -np.inf), np.full_like(x, -np.inf)
+    first, other = np.zeros(x.shape, np.uint16), np.zeros(x.shape, np.uint16)
+    for k, (sx, sy) in enumerate(zip(sites.x - x0, sites.y - y0, strict=True)):
+        bracket = x * np.float32(sx) + (y * np.float32(sy) - np.float32((sx * sx + sy * sy) / 2))
+        closer = bracket > best
+        runner_up = ~closer & (bracket > second)
         np.copyto(second, best, where=closer)
         np.copyto(other, first, where=closer)
-        np.copyto(second, d, where=runner_up)
-        np.copyto(other, k, where=runner_up)
-        np.copyto(best, d, where=closer)
-        np.copyto(first, k, where=closer)
+        np.copyto(second, bracket, where=runner_up)
+        np.copyto(other, np.uint16(k), where=runner_up)
+        np.copyto(best, bracket, where=closer)
+        np.copyto(first, np.uint16(k), where=closer)
     apart = np.hypot(sites.x[:, None] - sites.x, sites.y[:, None] - sites.y).astype(np.float32) + np.float32(1e-3)
-    return first, (second - best) / (2 * apart[first, other])
+    region = first.astype(np.int64)
+    return region, (best - second) / apart.ravel()[region * len(apart) + other]
 
 
 def _parcels(sites: _Sites, region: NDArray[np.int64], u: Array, v: Array, road: Array) -> Layout:

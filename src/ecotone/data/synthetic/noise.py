@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+from operator import truediv
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Ints = NDArray[np.int64]
+Array = NDArray[np.floating[Any]]
+
+_LACUNARITY = 2.03  # not a whole number, so that the lattices of the octaves do not line up
 
 # Standard deviation of uniform numbers in [-1, 1] after cubic B-spline interpolation in two dimensions: sqrt(1/3) times
 # the mean over positions of the sum of squared weights, 151/315 per axis.
@@ -16,8 +21,8 @@ _SPLINE_STD = (1 / 3) ** 0.5 * 151 / 315
 def hash32(ix: NDArray, iy: NDArray | int, salt: int) -> NDArray[np.uint32]:
     """Well-mixed 32-bit numbers for integer coordinates of any sign (arrays that broadcast)."""
     # Constants of the "lowbias32" family of integer hashes (C. Wellons, "Prospecting for hash functions", 2018).
-    h = np.atleast_1d(ix).astype(np.int64).astype(np.uint32) * np.uint32(0x9E3779B1)
-    h = h ^ (np.atleast_1d(iy).astype(np.int64).astype(np.uint32) * np.uint32(0x85EBCA77))
+    h = np.atleast_1d(ix).astype(np.uint32, copy=False) * np.uint32(0x9E3779B1)
+    h = h ^ (np.atleast_1d(iy).astype(np.uint32, copy=False) * np.uint32(0x85EBCA77))
     h += np.uint32((salt * 0xC2B2AE3D + 0x27D4EB2F) & 0xFFFFFFFF)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         h ^= h >> np.uint32(shift)
@@ -36,7 +41,7 @@ def byte(bits: NDArray[np.uint32], n: int) -> Array:
     return ((bits >> np.uint32(8 * n)) & np.uint32(0xFF)).astype(np.float32) * np.float32(1 / 256)
 
 
-def spline_weights(positions: NDArray[np.float64], first: int, count: int, *, smooth: bool) -> Array:
+def spline_weights(positions: Array, first: int, count: int, *, smooth: bool) -> Array:
     """(P, count) weights of lattice points ``first … first + count - 1`` for P positions in lattice units.
 
     Args:
@@ -46,37 +51,56 @@ def spline_weights(positions: NDArray[np.float64], first: int, count: int, *, sm
         smooth: Cubic B-spline, which smooths noise; else Catmull-Rom, which passes through the lattice values.
     """
     base = np.floor(positions)
-    t = positions - base
+    t = (positions - base).astype(np.float32)
     t2, t3 = t * t, t * t * t
     if smooth:
         taps = ((1 - t) ** 3 / 6, (3 * t3 - 6 * t2 + 4) / 6, (-3 * t3 + 3 * t2 + 3 * t + 1) / 6, t3 / 6)
     else:
         taps = ((-t3 + 2 * t2 - t) / 2, (3 * t3 - 5 * t2 + 2) / 2, (-3 * t3 + 4 * t2 + t) / 2, (t3 - t2) / 2)
-    weights = np.zeros((len(positions), count), np.float32)
-    rows, left = np.arange(len(positions)), base.astype(np.int64) - 1 - first
+    weights = np.zeros(len(positions) * count, np.float32)
+    left = np.arange(len(positions)) * count + base.astype(np.int64) - 1 - first
     for k, tap in enumerate(taps):
-        weights[rows, left + k] = tap
-    return weights
+        weights[left + k] = tap
+    return weights.reshape(-1, count)
 
 
-def lattice_noise(xs: NDArray[np.float64], ys: NDArray[np.float64], wavelength: float, salt: int) -> Array:
-    """(len(ys), len(xs)) smooth noise of mean 0 and standard deviation 1 on the grid of these coordinates in metres."""
-    px, py = xs / wavelength, ys / wavelength
-    ix, iy = _lattice(px), _lattice(py)
-    values = (2 * uniform(ix[None, :], iy[:, None], salt) - 1) / np.float32(_SPLINE_STD)
-    wx = spline_weights(px, int(ix[0]), len(ix), smooth=True)
-    wy = spline_weights(py, int(iy[0]), len(iy), smooth=True)
-    return (wy @ values) @ wx.T
+def ladder(wavelength: float, rungs: int) -> list[float]:
+    """Wavelengths in metres, each about half of the one before."""
+    return list(accumulate([wavelength, *[_LACUNARITY] * (rungs - 1)], truediv))
 
 
-def fbm(xs: NDArray[np.float64], ys: NDArray[np.float64], wavelength: float, octaves: int, salt: int) -> Array:
-    """Fractal noise: octaves of half the wavelength and half the height each; standard deviation 1."""
-    total = np.zeros((len(ys), len(xs)), np.float32)
-    for k in range(octaves):
-        # A ratio that is not a whole number keeps the lattices of the octaves from lining up.
-        total += lattice_noise(xs, ys, wavelength / 2.03**k, salt * 31 + k) * np.float32(0.5**k)
-    return total / np.float32(sum(0.25**k for k in range(octaves)) ** 0.5)
+class Grid:
+    """Smooth noise on a grid of points; the interpolation weights are shared by all noise of one wavelength.
+
+    Args:
+        xs: (W,) metres east.
+        ys: (H,) metres north.
+    """
+
+    def __init__(self, xs: Array, ys: Array) -> None:
+        self.xs, self.ys = xs, ys
+        self._weights: dict[float, tuple[_Axis, _Axis]] = {}
+
+    def noise(self, wavelength: float, salt: int) -> Array:
+        """(H, W) noise of mean 0 and standard deviation 1."""
+        if wavelength not in self._weights:
+            self._weights[wavelength] = _axis(self.xs / wavelength), _axis(self.ys / wavelength)
+        (ix, wx), (iy, wy) = self._weights[wavelength]
+        values = (2 * uniform(ix[None, :], iy[:, None], salt) - 1) / np.float32(_SPLINE_STD)
+        return (wy @ values) @ wx.T
+
+    def fbm(self, wavelength: float, octaves: int, salt: int) -> Array:
+        """(H, W) fractal noise of standard deviation 1: octaves of half the wavelength and half the height each."""
+        total = np.zeros((len(self.ys), len(self.xs)), np.float32)
+        for k, rung in enumerate(ladder(wavelength, octaves)):
+            total += self.noise(rung, salt * 31 + k) * np.float32(0.5**k)
+        return total / np.float32(sum(0.25**k for k in range(octaves)) ** 0.5)
 
 
-def _lattice(p: NDArray[np.float64]) -> Ints:
-    return np.arange(int(np.floor(p.min())) - 1, int(np.floor(p.max())) + 3)
+_Axis = tuple[NDArray[np.int64], Array]
+
+
+def _axis(p: Array) -> _Axis:
+    """Indices of the lattice points around positions in lattice units, and their weights."""
+    lattice = np.arange(int(np.floor(p.min())) - 1, int(np.floor(p.max())) + 3)
+    return lattice, spline_weights(p, int(lattice[0]), len(lattice), smooth=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ecotone.data.synthetic.noise import Array, byte, fbm, hash32
+from ecotone.data.synthetic.noise import Array, Grid, byte, hash32
 from ecotone.data.synthetic.spectra import ID, backscatter, reflectances, snow_line
 from ecotone.data.synthetic.terrain import Patch, Terrain
 from ecotone.errors import SensorError
@@ -34,8 +33,8 @@ class View:
 
     seed: int
     terrain: Terrain
-    xs: NDArray[np.float64]
-    ys: NDArray[np.float64]
+    xs: Array
+    ys: Array
     gsd: float
     day: date
 
@@ -44,7 +43,8 @@ class View:
         ix, iy = (np.floor(a / self.gsd).astype(np.int64) for a in (self.xs, self.ys))
         bits = hash32(ix[None, :], iy[:, None], self.seed * 1009 + self.day.toordinal() * 131 + salt)
         # The sum of four uniform numbers is close to a normal one.
-        return (sum(byte(bits, k) for k in range(4)) - np.float32(2 - 2 / 256)) * np.float32(3**0.5)
+        total = byte(bits, 0) + byte(bits, 1) + byte(bits, 2) + byte(bits, 3)
+        return (total - np.float32(2 - 2 / 256)) * np.float32(3**0.5)
 
     def fate(self, salt: int) -> float:
         """One number in [0, 1) per day and seed."""
@@ -72,10 +72,8 @@ def see(view: View, target: Sensor, shares: Array) -> Array:
         "backscatter": _backscatter,
         "elevation": _elevation,
     }
-    if quantity not in views or any(
-        quantity == "reflectance" and b.wavelength is None or quantity == "backscatter" and b.polarisation is None
-        for b in target.bands
-    ):
+    lacking = {"reflectance": "wavelength", "backscatter": "polarisation"}.get(quantity, "name")
+    if quantity not in views or any(getattr(b, lacking) is None for b in target.bands):
         raise SensorError(
             f"the synthetic Earth cannot be seen by {target.name}",
             found=f"unit {target.unit}, bands {', '.join(target.band_names)}",
@@ -96,7 +94,7 @@ def _optical(view: View, target: Sensor, shares: Array) -> Array:
     sun = 1 - (slope_x * _SUN[0] + slope_y * _SUN[1]) * np.sqrt(1 - height**2) / height
     ground = (lit @ reflectances(target)) * np.clip(sun, 0.35, 1.7)[..., None] * (0.95 + 0.1 * view.fate(71))
     nm = np.array([b.wavelength or 560.0 for b in target.bands], np.float32)
-    drift = 1 + 0.25 * fbm(view.xs, view.ys, 6000, 2, view.seed * 1009 + view.day.toordinal())
+    drift = 1 + 0.25 * Grid(view.xs, view.ys).fbm(6000, 2, view.seed * 1009 + view.day.toordinal())
     haze = 0.03 * view.fate(72) * drift[..., None] * (490 / nm) ** 2
     return np.moveaxis(ground * (1 - haze) + 0.5 * haze, -1, 0)
 
@@ -147,5 +145,5 @@ def blur(band: Array, width: float) -> Array:
     taps = np.clip(width / 2 + 0.5 - np.abs(offsets), 0, 1).astype(np.float32) / np.float32(width)
     h, w = band.shape
     padded = np.pad(band, reach, mode="edge")
-    rows = sum(t * padded[k : k + h] for k, t in enumerate(taps))
-    return np.asarray(sum(t * rows[:, k : k + w] for k, t in enumerate(taps)), np.float32)  # pyright: ignore[reportIndexIssue]
+    rows = np.stack([padded[k : k + h] for k in range(len(taps))], -1) @ taps
+    return np.stack([rows[:, k : k + w] for k in range(len(taps))], -1) @ taps

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecotone.data.synthetic.noise import Array
 from ecotone.sensors import Sensor
@@ -76,7 +75,7 @@ def reflectances(target: Sensor) -> Array:
     return np.array([np.interp(nm, _NM, row[:12]) for row in _TABLE.values()], np.float32) / 100
 
 
-def backscatter(polarisation: str) -> NDArray[np.float32]:
+def backscatter(polarisation: str) -> Array:
     """(materials,) linear power in VV or VH."""
     column = {"VV": 12, "VH": 13}[polarisation]
     return np.array([10 ** (row[column] / 10) for row in _TABLE.values()], np.float32)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ecotone.data.synthetic.noise import Array, fbm, lattice_noise, spline_weights
+from ecotone.data.synthetic.noise import Array, Grid, ladder, spline_weights
 
 STEP = 32.0  # metres between the lattice points of the smooth fields
 PAGE = 128  # lattice points along a page: 4 km
@@ -16,7 +15,9 @@ NAMES = (
     "elevation", "relief_x", "relief_y", "shore", "woods", "bare", "wet",
     "warp_x", "warp_y", "people", "works", "orchards", "pasture",
 )  # fmt: skip
-WARP_M = 45.0
+_WARP_M = 45.0
+# Two ladders of wavelengths in metres, so that fields share their interpolation weights.
+_LONG, _SHORT = ladder(9000.0, 3), ladder(5600.0, 4)
 
 
 class Terrain:
@@ -56,7 +57,7 @@ class Patch:
 
     MARGIN = 14  # lattice points, 448 m: more than half a parcel's diagonal plus the warp
 
-    def __init__(self, terrain: Terrain, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> None:
+    def __init__(self, terrain: Terrain, xs: Array, ys: Array) -> None:
         self.xs, self.ys = xs / STEP, ys / STEP
         self.ix = int(np.floor(self.xs.min())) - self.MARGIN
         self.iy = int(np.floor(self.ys.min())) - self.MARGIN
@@ -88,40 +89,43 @@ def _compute(seed: int, ix: int, iy: int) -> Array:
     """One page; a ring of two lattice points around it makes the slopes independent of the page borders."""
     xs = np.arange(ix - 2, ix + PAGE + 2) * STEP
     ys = np.arange(iy - 2, iy + PAGE + 2) * STEP
+    grid = Grid(xs, ys)
 
     def field(wavelength: float, octaves: int, salt: int) -> Array:
-        return fbm(xs, ys, wavelength, octaves, seed * 1009 + salt)
+        return grid.fbm(wavelength, octaves, seed * 1009 + salt)
 
-    valley = field(9000, 5, 1)
-    lake = field(4200, 6, 2)
-    relief = np.clip(0.45 + 0.4 * field(26000, 2, 3), 0.08, 1.3)
-    moist = field(4000, 4, 4)
+    valley = field(_LONG[0], 5, 1)
+    lake = field(_LONG[1], 6, 2)
+    relief = np.clip(0.45 + 0.4 * field(3 * _LONG[0], 2, 3), 0.08, 1.3)
+    moist = field(_LONG[1], 4, 4)
     # The river runs where the valley field crosses zero: dividing by its slope makes metres of it.
-    river = np.abs(valley) / _steepness(valley) - (34 + 14 * np.tanh(field(6000, 2, 5)))
-    basin = (1.35 + 0.8 * relief - lake) / _steepness(lake)
+    river = np.abs(valley) / _steepness(valley) - (34 + 14 * np.tanh(field(_SHORT[0], 2, 5)))
+    basin = (1.2 + 0.7 * relief - lake) / _steepness(lake)
     # Lakes count as far from land close to their banks, so that no road crosses them as it crosses rivers.
     basin = np.where(basin < 0, 6 * basin, basin)
     shore = np.clip(np.minimum(river, basin), -600, 3000)
     high = valley**2 / (valley**2 + 0.8)
-    elevation = 90 + 900 * relief * high + 70 * relief * (1.5 + field(2400, 5, 6)) * np.tanh(shore.clip(0) / 500)
+    hills = (1.5 + field(_SHORT[1], 5, 6)) * np.tanh(shore.clip(0) / 500)
+    elevation = 90 + relief * (900 * high + 70 * hills)
     relief_y, relief_x = (g / np.float32(STEP) for g in np.gradient(elevation))
     steep = np.hypot(relief_x, relief_y)
     near = np.exp(-shore.clip(0) / 220)
-    people = field(3800, 4, 7) + 0.7 * np.exp(-shore.clip(0) / 2500) - 7 * steep - 0.6 * relief
+    people = field(_SHORT[0], 4, 7) + 0.5 * np.exp(-shore.clip(0) / 2500) - 5 * steep - 0.35 * relief
+    marsh = 2 * field(_SHORT[0], 5, 16) - 0.3
     fields = {
         "elevation": elevation,
         "relief_x": relief_x,
         "relief_y": relief_y,
         "shore": shore,
-        "woods": field(3000, 6, 8) + 4.5 * steep + 0.4 * moist,
-        "bare": np.maximum(field(5200, 6, 9) - 0.45 * moist - 0.4, (elevation - 760) / 90),
-        "wet": 0.95 * moist + 2.1 * near - 6 * steep + 0.35 * field(700, 4, 10),
-        "warp_x": WARP_M * lattice_noise(xs, ys, 1300, seed * 1009 + 11),
-        "warp_y": WARP_M * lattice_noise(xs, ys, 1300, seed * 1009 + 12),
+        "woods": field(_SHORT[1], 6, 8) + 4.5 * steep + 0.4 * moist,
+        "bare": np.maximum(field(_LONG[1], 6, 9) - 0.45 * moist - 0.4, (elevation - 760) / 90),
+        "wet": np.maximum(0.95 * moist + 2.1 * near, marsh) - 6 * steep + 0.35 * field(_SHORT[3], 4, 10),
+        "warp_x": _WARP_M * grid.noise(_SHORT[2], seed * 1009 + 11),
+        "warp_y": _WARP_M * grid.noise(_SHORT[2], seed * 1009 + 12),
         "people": people,
-        "works": field(1500, 3, 13),
-        "orchards": field(4800, 3, 14) - 2 * steep,
-        "pasture": field(5600, 3, 15) + 5 * steep + 0.3 * moist,
+        "works": field(_LONG[2], 3, 13),
+        "orchards": field(_LONG[1], 3, 14) - 2 * steep,
+        "pasture": field(_SHORT[0], 3, 15) + 5 * steep + 0.3 * moist,
     }
     return np.stack([fields[n][2:-2, 2:-2] for n in NAMES]).astype(np.float32)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ecotone.data.synthetic.cover import CODE, ROAD_M, Ground
-from ecotone.data.synthetic.noise import Array, byte, hash32
+from ecotone.data.synthetic.noise import Array, Grid, byte, hash32
 from ecotone.data.synthetic.spectra import CROPS, ID, flowering, green
 
 Index = NDArray[np.int64]
@@ -35,7 +36,14 @@ class Skin:
     share: Array
     light: Array
 
-    def put(self, at: Index | NDArray[np.bool_], first: object, second: object, share: object, light: object) -> None:
+    def put(
+        self,
+        at: Index | NDArray[np.bool_],
+        first: str | NDArray[Any],
+        second: str | NDArray[Any],
+        share: ArrayLike,
+        light: ArrayLike,
+    ) -> None:
         """Cover the points ``at``; materials are names or ids."""
         self.first[at] = ID[first] if isinstance(first, str) else first
         self.second[at] = ID[second] if isinstance(second, str) else second
@@ -75,6 +83,9 @@ class Painter:
             at = np.flatnonzero(cover == code)
             if len(at):
                 getattr(self, f"_{name}")(at)
+        if self.pitch < 1.5:
+            grain = Grid(self.ground.xs, self.ground.ys).noise(2.6, 64)
+            self.skin.light *= np.clip(1 + 0.045 * grain.ravel(), 0.8, 1.2)
         return self.skin
 
     def _traits(self, salt: int) -> NDArray[np.uint32]:
@@ -85,15 +96,19 @@ class Painter:
         self.skin.put(at, "water", "silty water", silt, 1 + 0.03 * self.patchy[at] + 0.03 * self.rough[at])
 
     def _forest(self, at: Index) -> None:
-        conifers = np.clip(0.45 + 0.35 * self.broad[at] + 0.9 * (byte(self._traits(51), 0) - 0.5)[self.parcel[at]], 0, 1)
+        conifers = np.clip(
+            0.45 + 0.35 * self.broad[at] + 0.9 * (byte(self._traits(51), 0) - 0.5)[self.parcel[at]], 0, 1
+        )
         self._trees(at, conifers, 9.0)
 
     def _trees(self, at: Index, conifers: Array, crown: float) -> None:
-        """Closed canopy: two staggered layers of crowns, the higher one seen; gaps are dark."""
+        """Closed canopy: two layers of crowns, the higher one seen; gaps are dark."""
         top, light = np.full(len(at), -0.15, np.float32), np.full(len(at), 0.45, np.float32)
         bits = np.zeros(len(at), np.uint32)
-        for layer, shift in enumerate((0.0, 0.5)):
-            height, shade, layer_bits = self._crowns(at, crown, 61 + layer, shift, shift)
+        bend = 0.2 * self.rough[at]
+        for layer in (0, 1):
+            # Layers of unlike spacing, bent by noise, hide the lattice that the crowns stand on.
+            height, shade, layer_bits = self._crowns(at, crown * 1.27**layer, 61 + layer, bend, bend * (2 * layer - 1))
             higher = height > top
             np.copyto(top, height, where=higher)
             np.copyto(light, shade, where=higher)
@@ -228,7 +243,9 @@ class Painter:
         half_p, half_q = wide * (0.22 + 0.16 * byte(bits, 0)), deep * (0.16 + 0.1 * byte(bits, 1))
         middle = 5 + half_q + 4 * byte(bits, 2)
         self._gardens(at, traits)
-        self._boxes(at, p, face * (q - middle), half_p, half_q, bits, 3.5, ("red roof", "grey roof", "red roof", "dark soil"))
+        self._boxes(
+            at, p, face * (q - middle), half_p, half_q, bits, 3.5, ("red roof", "grey roof", "red roof", "dark soil")
+        )
         self.skin.put(at[street], "asphalt", "soil", 0.12, 1 + 0.05 * self.rough[at[street]])
 
     def parcel_bits(self, at: Index) -> NDArray[np.int64]:

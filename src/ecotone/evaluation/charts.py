@@ -101,7 +101,7 @@ def flatten(features: Tensor, labels: Tensor) -> tuple[NDArray[np.float32], NDAr
 
 
 def embedding_map(points: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """A scatter of the samples, coloured by class, with each class named at its middle."""
+    """A scatter of the samples, coloured by class; up to twelve classes are named at their middle."""
     width, height, margin = 640, 480, 24
     span = np.maximum(np.ptp(points, axis=0), 1e-9)
     place = (points - points.min(0)) / span * [width - 2 * margin, height - 2 * margin] + margin
@@ -110,7 +110,7 @@ def embedding_map(points: NDArray[np.float32], labels: NDArray[np.int64], classe
     for (cx, cy), label in zip(place, labels.tolist(), strict=True):
         colour, name = class_colour(label, len(names)), names[label]
         parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="4" fill="{colour}"><title>{name}</title></circle>')
-    for label in np.unique(labels).tolist():
+    for label in np.unique(labels).tolist() if len(classes) <= 12 else ():  # more names would hide the points
         cx, cy = np.median(place[labels == label], axis=0)
         cx = min(max(cx, 70), width - 70)  # the name stays inside the picture
         parts.append(f'<text class="name" x="{cx:.1f}" y="{cy:.1f}" text-anchor="middle">{names[label]}</text>')

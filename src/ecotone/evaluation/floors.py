@@ -66,6 +66,10 @@ class RandomConvolutions:
         pixels = ((raw_pixels(batch) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         # Every second position: a quarter of the work, and scores within noise of all positions.
         stride = 2 if min(pixels.shape[-2:]) >= 32 else 1
+        block = max(1, 2**24 * stride**2 // (len(self.weight) * pixels[0, 0].numel()))  # 64 MiB of responses
+        return torch.cat([self._respond(part, stride) for part in pixels.split(block)])
+
+    def _respond(self, pixels: Tensor, stride: int) -> Tensor:
         found = F.conv2d(pixels, self.weight, self.bias, stride=stride)
         mean, positive = found.mean((2, 3)), found.relu_().mean((2, 3))
         return torch.cat([positive, positive - mean], 1)  # mean(relu(-x)) = mean(relu(x)) - mean(x)

@@ -22,7 +22,7 @@ from ecotone.encoders import SIZES, ViT
 from ecotone.inputs import Identity, InputSpec, RoleSpec
 from ecotone.methods import MAE, Method, ScaleMAE
 from ecotone.nn.transformer import Block
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, ImageBatch
 from ecotone.sensors import unit
 from ecotone.training.precision import autocast

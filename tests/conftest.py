@@ -6,14 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
-
-
-@pytest.fixture(autouse=True)
-def two_threads():
-    torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from ecotone.transforms import AnyTransform
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG"))]
 FENCE = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"`(--?[a-z][a-z-]*)`")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -86,6 +86,16 @@ def test_links_lead_to_pages_and_headings_that_exist(page):
 def test_files_of_the_repository_that_are_named_exist(page):
     for name in re.findall(r"`((?:src|tests|recipes|docs|benchmarks)/[\w./-]*)`", prose(page)):
         assert (ROOT / name).exists(), f"{name} is named and does not exist"
+
+
+@pytest.mark.parametrize(
+    "page", sorted(set(DOCS.glob("reference/*.md")) - {DOCS / "reference/cli.md"}), ids=lambda p: p.stem
+)
+def test_public_names_that_a_module_of_the_same_name_hides_are_in_the_reference(page):
+    package = ROOT / "src/ecotone" / page.stem
+    public = (package / "__init__.py").read_text("utf-8") if package.is_dir() else ""
+    for name in (f.stem for f in package.glob("*.py") if f'"{f.stem}"' in public):
+        assert f"::: ecotone.{page.stem}.{name}.{name}\n" in page.read_text("utf-8")
 
 
 def test_every_page_is_in_the_navigation_and_no_page_asks_another_host_for_anything():

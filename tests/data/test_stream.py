@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ecotone.data import Cached, DatasetInfo, DataStream, Quarantine, band_statistics, batches, open_dataset
 from ecotone.errors import DataError
-from ecotone.random import stream_seeds
+from ecotone.randomness import stream_seeds
 from ecotone.samples import Image, Sample
 from ecotone.sensors import unit
 

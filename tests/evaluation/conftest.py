@@ -41,12 +41,6 @@ class Memory:
         return [self.info.classes[i] for i in self.targets]
 
 
-@pytest.fixture(autouse=True)
-def two_threads():
-    """One thread instead: at these sizes a second one only gets in the way."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def make_splits():
     """Train, val and test whose classes differ in brightness and in texture, with noise."""

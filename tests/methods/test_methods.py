@@ -11,7 +11,7 @@ from ecotone.encoders import build_encoder
 from ecotone.errors import InputError, RecipeError
 from ecotone.inputs import InputSpec, RoleSpec, ZScore
 from ecotone.methods import build_method, method_kinds
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, ImageBatch
 from ecotone.sensors import unit
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecotone.errors import InputError
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, ImageBatch
 from ecotone.sensors import unit
 from ecotone.transforms import (

@@ -38,16 +38,12 @@ def synth(
     kind: Annotated[Kind, typer.Option(help="One scene, a pair with changes between two dates, or labelled chips.")] = (
         Kind.scene
     ),
-    sensor: Annotated[
-        str, typer.Option(help="rgb, sentinel2-l2a, sentinel1-grd, dem, or another optical one.")
-    ] = "rgb",
+    sensor: Annotated[str, typer.Option(help="rgb, sentinel1-grd, dem or any reflectance sensor.")] = "rgb",
     gsd: Annotated[float, typer.Option(help="Metres per pixel.")] = 10.0,
     size: Annotated[int | None, typer.Option(help="Pixels per side; 512, or 64 for the chips of a dataset.")] = None,
     count: Annotated[int, typer.Option(help="Number of chips of a dataset.")] = 2000,
     seed: Annotated[int, typer.Option(help="Every seed is another Earth.")] = 0,
-    day: Annotated[
-        datetime | None, typer.Option("--date", formats=[_DATE], help="Date; season and sun follow.")
-    ] = None,
+    day: Annotated[datetime | None, typer.Option("--date", formats=[_DATE], help="Date; it sets the season.")] = None,
     end: Annotated[datetime | None, typer.Option("--end-date", formats=[_DATE], help="Second date of a pair.")] = None,
     events: Annotated[str, typer.Option(help="Changes of a pair, joined by commas.")] = "clearing,flood,building",
     json_: JsonOption = None,

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ecotone.data.base import Dataset
 from ecotone.errors import DataError, EcotoneError
-from ecotone.random import stream_seeds
+from ecotone.randomness import stream_seeds
 from ecotone.samples import Batch, Sample, collate
 
 Context = Literal["fork", "spawn", "forkserver"]

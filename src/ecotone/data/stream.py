@@ -12,7 +12,7 @@ from ecotone.data.base import Dataset
 from ecotone.data.loading import Context, Order, Reader, load
 from ecotone.data.quarantine import Quarantine
 from ecotone.errors import DataError
-from ecotone.random import stream_seeds
+from ecotone.randomness import stream_seeds
 from ecotone.samples import Batch
 
 

@@ -13,7 +13,7 @@ from ecotone.encoders import Encoder
 from ecotone.errors import DataError
 from ecotone.evaluation.scales import Size, View
 from ecotone.samples import Batch, Sample, collate
-from ecotone.transforms import resize
+from ecotone.transforms import resize_sample
 
 Source = Callable[[Batch], Tensor]  # a raw batch -> (N, D)
 Progress = Callable[[str, int, int], None]  # what is being done, images done, images in all
@@ -84,18 +84,10 @@ class Reader:
                 image = replace(image, gsd=self.assumed_gsd, effective_gsd=self.assumed_gsd)
             images[role] = image
         sample = replace(sample, images=images)
-        return sample if all(i.pixels.shape[-2:] == self.size for i in images.values()) else self._resized(sample)
-
-    def _resized(self, sample: Sample) -> Sample:
-        self.resized.add(sample.key)
-        batch, images = collate([sample]), {}
-        for role, image in sample.images.items():
-            new = resize(batch[role], self.size, "area")
-            gsd = None if image.gsd is None else float(new.gsd[0])
-            effective = None if image.effective_gsd is None else float(new.effective_gsd[0])
-            valid = None if new.valid is None else new.valid[0]
-            images[role] = replace(image, pixels=new.pixels[0], gsd=gsd, effective_gsd=effective, valid=valid)
-        return replace(sample, images=images)
+        fitted = resize_sample(sample, self.size, "area")
+        if fitted is not sample:
+            self.resized.add(sample.key)
+        return fitted
 
 
 @torch.inference_mode()

@@ -10,15 +10,21 @@ from typing import Any
 from torch import Tensor, nn
 
 from ecotone.encoders import Encoder
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Images side by side, for the eye: title -> (N, C, H, W) in the model's normalised values."""
+    """Images side by side, for the eye.
+
+    Attributes:
+        panels: Title -> (N, C, H, W) in the model's normalised values; ``truth`` is among them.
+        residuals: Titles of panels that are differences around zero.
+    """
 
     panels: dict[str, Tensor]
+    residuals: tuple[str, ...] = ()
 
 
 class Method(nn.Module, ABC):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ecotone.encoders import ViT
 from ecotone.methods.mae import MAE
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch
 from ecotone.transforms import Flip, QuarterTurn, RandomResizedCrop
 

@@ -16,7 +16,7 @@ from ecotone.nn.masking import TokenMask, random_mask
 from ecotone.nn.patches import patchify, unpatchify
 from ecotone.nn.positions import sincos_positions
 from ecotone.nn.transformer import Block, init_linear
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, ImageBatch
 
 

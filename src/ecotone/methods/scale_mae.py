@@ -22,7 +22,7 @@ from ecotone.methods.base import Method, Picture
 from ecotone.nn.masking import TokenMask, random_mask
 from ecotone.nn.positions import sincos_positions
 from ecotone.nn.transformer import Block, init_linear
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, ImageBatch
 from ecotone.transforms import downsample
 
@@ -222,7 +222,8 @@ class ScaleMAE(Method):
                 "high band": high,
                 "low + high": coarse + high,
                 "truth": target.pixels[:, 0],
-            }
+            },
+            residuals=("high band",),
         )
 
 

@@ -15,7 +15,7 @@ from ecotone.data import DataStream
 from ecotone.encoders import Encoder
 from ecotone.errors import TrainingError
 from ecotone.methods import Method
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch
 from ecotone.training.optimiser import build_optimiser, learning_rate
 from ecotone.training.precision import autocast, resolve_precision

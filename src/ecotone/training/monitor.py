@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from ecotone.data import open_dataset
@@ -17,9 +17,9 @@ from ecotone.encoders import Encoder
 from ecotone.errors import DataError
 from ecotone.files import replacing
 from ecotone.heads.knn import knn_scores, z_score
-from ecotone.inputs import RoleSpec
-from ecotone.methods import Method
-from ecotone.random import SampleRandom
+from ecotone.inputs import RoleSpec, ZScore
+from ecotone.methods import Method, Picture
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, collate
 from ecotone.sensors import sensor
 from ecotone.training.recipe import MonitorSection
@@ -64,8 +64,7 @@ class Monitor:
         few = self.probe.first(6)
         picture = method.picture(few, SampleRandom(few.seeds))
         if picture is not None:
-            panels = {name: show(p.cpu(), method.encoder.spec.optical) for name, p in picture.panels.items()}
-            draw_panels(panels, self.pictures / f"{images:09d}.png")
+            draw_panels(brightness(picture, method.encoder.spec.optical), self.pictures / f"{images:09d}.png")
 
 
 def collapse(features: Tensor) -> dict[str, float]:
@@ -83,22 +82,37 @@ def collapse(features: Tensor) -> dict[str, float]:
     return {"feature_std": spread, "effective_rank": float(entropy.exp())}
 
 
-def show(pixels: Tensor, spec: RoleSpec) -> np.ndarray:
-    """Normalised images (N, C, H, W) as (N, H, W, 3) or (N, H, W) brightness in [0, 1], stretched to two sigma."""
-    declared = sensor(spec.sensor)
-    visible = [declared.common(c) for c in ("red", "green", "blue")]
-    names = [b.name for b in visible if b is not None and b.name in spec.bands]
-    chosen = [spec.bands.index(n) for n in names] if len(names) == 3 else [0]
-    picked = pixels[:, chosen].float()
-    low, high = picked.mean() - 2 * picked.std(), picked.mean() + 2 * picked.std()
-    bright = ((picked - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
-    return bright.permute(0, 2, 3, 1).squeeze(-1).numpy()
+def brightness(picture: Picture, spec: RoleSpec) -> dict[str, np.ndarray]:
+    """Panels (N, C, H, W) as brightness in [0, 1]: (N, H, W, 3) in natural colour, or (N, H, W) of the first band.
+
+    All panels share one stretch, from the 2nd to the 98th percentile of the truth; residuals lie around mid-grey.
+    """
+    chosen = _visible(spec)
+    spread, centre = 1.0, 0.0
+    if isinstance(spec.normaliser, ZScore):  # undone, so that colours look natural
+        spread = torch.tensor(spec.normaliser.std)[chosen].view(-1, 1, 1)
+        centre = torch.tensor(spec.normaliser.mean)[chosen].view(-1, 1, 1)
+    panels = {name: p[:, chosen].float().cpu() * spread for name, p in picture.panels.items()}
+    low, high = np.percentile((panels["truth"] + centre).numpy(), (2, 98))
+    scale = max(float(high - low), 1e-6)
+    shown = {}
+    for name, panel in panels.items():
+        light = panel / scale + 0.5 if name in picture.residuals else (panel + centre - low) / scale
+        shown[name] = light.clamp(0, 1).permute(0, 2, 3, 1).squeeze(-1).numpy()
+    return shown
+
+
+def _visible(spec: RoleSpec) -> list[int]:
+    """Channels of red, green and blue, or of the first band."""
+    roles = [sensor(spec.sensor).common(c) for c in ("red", "green", "blue")]
+    names = [b.name for b in roles if b is not None and b.name in spec.bands]
+    return [spec.bands.index(n) for n in names] if len(names) == 3 else [0]
 
 
 def draw_panels(panels: dict[str, np.ndarray], file: Path) -> None:
     """Rows of images, one column for each panel, as PNG."""
     rows = len(next(iter(panels.values())))
-    figure = matplotlib.figure.Figure(figsize=(1.6 * len(panels), 1.6 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(1.6 * len(panels), 1.6 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, len(panels), squeeze=False)
     for column, (title, images) in enumerate(panels.items()):
         axes[0, column].set_title(title, fontsize=9)

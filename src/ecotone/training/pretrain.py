@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from ecotone.errors import DataError, InputError, RecipeError
 from ecotone.files import replacing
 from ecotone.inputs import InputSpec, RoleSpec, ZScore
 from ecotone.methods import Method, build_method
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, collate
 from ecotone.sensors import sensor, unit
 from ecotone.training.fit import Loop, fit
 from ecotone.training.monitor import Monitor
 from ecotone.training.recipe import Recipe
+from ecotone.training.resized import Resized
 from ecotone.training.run import Run
 from ecotone.weights import save_model
 
@@ -39,7 +41,7 @@ class Plan:
         recipe: Resolved: measured statistics written in.
         dataset: Training images.
         method: Objective around a new encoder.
-        probe: The first training images, for monitoring and dry runs.
+        probe: Some training images, for monitoring and dry runs.
     """
 
     recipe: Recipe
@@ -61,9 +63,9 @@ def plan(recipe: Recipe) -> Plan:
         EcotoneError: The data, the architecture or the method cannot be used as written.
     """
     data = recipe.data
-    dataset = open_dataset(
-        data.path, split=data.split, sensor=data.sensor, gsd=data.gsd, bands=recipe.input.bands
-    )
+    dataset = open_dataset(data.path, split=data.split, sensor=data.sensor, gsd=data.gsd, bands=recipe.input.bands)
+    if data.size is not None:
+        dataset = Resized(dataset, data.size)
     if data.cache:
         dataset = Cached(dataset)
     spec = build_spec(recipe, dataset)
@@ -72,14 +74,25 @@ def plan(recipe: Recipe) -> Plan:
     torch.manual_seed(recipe.seed)
     encoder = build_encoder(recipe.encoder.kind, spec, recipe.encoder.readout, recipe.encoder.config)
     method = build_method(recipe.method.kind, encoder, recipe.method.config)
-    count = min(len(dataset), 256)
-    probe = collate([dataset[i] for i in range(count)], list(range(count)))
-    return Plan(resolved, dataset, method, probe)
+    return Plan(resolved, dataset, method, _probe(dataset))
+
+
+def _probe(dataset: Dataset, most: int = 256) -> Batch:
+    """Readable samples spread evenly over the dataset, in an order of their own: folders are often sorted by class."""
+    count = min(len(dataset), most)
+    chosen = torch.linspace(0, len(dataset) - 1, count).round().long()
+    samples = []
+    for i in chosen[torch.randperm(count, generator=torch.Generator().manual_seed(0))].tolist():
+        with suppress(DataError):  # the stream records what cannot be read
+            samples.append(dataset[i])
+    if not samples:
+        raise DataError(f"none of {count} samples of {dataset.info.name} can be read")
+    return collate(samples, list(range(len(samples))))
 
 
 def build_spec(recipe: Recipe, dataset: Dataset) -> InputSpec:
     """What the model will accept: the data's bands and unit, with statistics measured on the data if asked for."""
-    section, first = recipe.input, next(iter(dataset[0].images.values()))
+    section, first = recipe.input, next(iter(_probe(dataset, 1).images.values()))
     name = first.sensor or dataset.info.sensor
     if name is None:
         raise InputError(

@@ -26,6 +26,8 @@ class DataSection(_Section):
         split: Split to read; all samples when not given.
         sensor: Sensor, where the data do not say.
         gsd: Metres per pixel, where the data do not say.
+        size: Side in pixels to which images of another size are resized (anti-aliased bicubic; the GSD follows), so
+            that they fit into one batch. Without it all images must have one size.
         cache: Keep decoded images in memory.
     """
 
@@ -33,6 +35,7 @@ class DataSection(_Section):
     split: str | None = None
     sensor: str | None = None
     gsd: float | None = Field(default=None, gt=0)
+    size: int | None = Field(default=None, gt=0)
     cache: bool = True
 
 

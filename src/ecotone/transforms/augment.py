@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from ecotone.errors import InputError
-from ecotone.random import SampleRandom
+from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, ImageBatch
 from ecotone.transforms.geometry import crop_resize
 from ecotone.transforms.resample import Filter

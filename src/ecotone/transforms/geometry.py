@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ecotone.errors import InputError
-from ecotone.samples import ImageBatch
+from ecotone.samples import ImageBatch, Sample, collate
 from ecotone.transforms.resample import Filter, resample, touched
 
 
@@ -42,6 +42,20 @@ def resize(image: ImageBatch, size: tuple[int, int], filter: Filter = "area") ->
     height, width = image.size
     box = torch.tensor([0.0, 0.0, width, height], device=image.pixels.device)
     return crop_resize(image, box.expand(len(image.pixels), 4), size, filter)
+
+
+def resize_sample(sample: Sample, size: tuple[int, int], filter: Filter = "area") -> Sample:
+    """One sample with every image resized; its GSD follows. A sample of that size comes back as it is."""
+    if all(i.pixels.shape[-2:] == size for i in sample.images.values()):
+        return sample
+    batch, images = collate([sample]), {}
+    for role, image in sample.images.items():
+        new = resize(batch[role], size, filter)
+        gsd = None if image.gsd is None else float(new.gsd[0])
+        effective = None if image.effective_gsd is None else float(new.effective_gsd[0])
+        valid = None if new.valid is None else new.valid[0]
+        images[role] = replace(image, pixels=new.pixels[0], gsd=gsd, effective_gsd=effective, valid=valid)
+    return replace(sample, images=images)
 
 
 def downsample(image: ImageBatch, ratio: int, filter: str = "area") -> ImageBatch:

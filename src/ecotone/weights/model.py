@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from ecotone.encoders import Encoder, Readout, build_encoder
 from ecotone.errors import CheckpointError
-from ecotone.inputs import InputSpec
 from ecotone.files import replacing
+from ecotone.inputs import InputSpec
 
 CARD, WEIGHTS = "ecotone.yaml", "model.safetensors"
 

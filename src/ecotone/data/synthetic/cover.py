@@ -114,11 +114,11 @@ def _parcel_use(layout: Layout, patch: Patch) -> NDArray[np.uint8]:
     luck, other = byte(bits, 0) - 0.5, byte(bits, 1) - 0.5
     use = np.full(len(east), CODE["cropland"], np.uint8)
     _put(use, "grassland", pasture + 1.1 * luck > 0.55)
-    _put(use, "orchard", orchards + 0.6 * other > 0.85)
+    _put(use, "orchard", orchards + 0.6 * other > 0.55)
     _put(use, "forest", woods + 1.1 * luck > 1.0)
     dry = shore > 40
     _put(use, "residential", (people + 0.35 * other > 1.1) & dry)
-    _put(use, "industrial", (people + 0.2 * other > 0.75) & (works + 0.3 * luck > 0.85) & dry)
+    _put(use, "industrial", (people + 0.2 * other > 0.65) & (works + 0.3 * luck > 0.65) & dry)
     return use
 
 

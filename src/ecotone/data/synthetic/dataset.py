@@ -15,7 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ecotone.data.synthetic.cover import CLASSES
-from ecotone.data.synthetic.noise import hash32, uniform
+from ecotone.data.synthetic.noise import Array, hash32, uniform
 from ecotone.data.synthetic.world import World
 from ecotone.data.synthetic.writing import new_folder, write_png, write_scene
 from ecotone.errors import DataError
@@ -26,7 +26,8 @@ DOMINANT = 0.6  # least share of a chip that its label covers
 SPLITS = {"train": 0.6, "val": 0.2, "test": 0.2}
 _PROBES = 8  # land-cover samples per chip side when chips are chosen
 _TILE = 8  # chips per side that are probed at a time
-_BLOCK_M = 8000.0  # side of the squares that belong to one split as a whole, or 16 chips if that is more
+_BLOCK_M = 8000.0  # least side of the squares that belong to one split as a whole
+_PER_SIDE = 16, 24  # least and most chips along a block
 _SIDE = 12  # blocks along a side of the world that chips are taken from
 _SEASON = (60, 310)  # days of the year between which chips are dated, when no date is given
 
@@ -155,35 +156,34 @@ def _block_splits(splits: Mapping[str, float]) -> list[str]:
 
 def _candidates(world: World, block: int, extent: float, gsd: float) -> dict[str, list[tuple[float, float]]]:
     """Class -> corners of the block's chips that it dominates, in random order."""
-    chips = int(max(_BLOCK_M / extent, 16))
+    chips = int(np.clip(_BLOCK_M / extent, *_PER_SIDE))
+    stride = np.ceil(max(extent, _BLOCK_M / chips) / gsd) * gsd
     # The outermost ring of every block stays empty, so that chips of two splits never touch.
-    pitch = (chips + 2) * extent
-    left = np.floor((block % _SIDE) * pitch / gsd) * gsd + extent
-    top = -np.floor((block // _SIDE) * pitch / gsd) * gsd - extent
-    dominant = _dominant(world, left, top, extent, chips)
+    pitch = (chips + 2) * stride
+    left, top = block % _SIDE * pitch + stride, -(block // _SIDE) * pitch - stride
+    dominant = _dominant(world, left + np.arange(chips) * stride, top - np.arange(chips) * stride, extent)
     ix, iy = (a.ravel() for a in np.meshgrid(np.arange(chips), np.arange(chips)))
     order = np.argsort(hash32(ix, iy + block * 4096, world.seed * 1009 + 82), kind="stable")
     found: dict[str, list[tuple[float, float]]] = {label: [] for label in CHIP_CLASSES}
     for k in order:
         label = CLASSES[dominant[iy[k], ix[k]] - 1] if dominant[iy[k], ix[k]] else ""
         if label in found:
-            found[label].append((float(left + ix[k] * extent), float(top - iy[k] * extent)))
+            found[label].append((float(left + ix[k] * stride), float(top - iy[k] * stride)))
     return found
 
 
-def _dominant(world: World, left: float, top: float, extent: float, chips: int) -> NDArray[np.uint8]:
-    """(chips, chips) code of the class that clearly dominates each chip of a block, 0 where none does."""
-    out = np.zeros((chips, chips), np.uint8)
-    for row in range(0, chips, _TILE):
-        for column in range(0, chips, _TILE):
-            across, down = min(_TILE, chips - column), min(_TILE, chips - row)
-            xs = left + column * extent + (np.arange(across * _PROBES) + 0.5) * extent / _PROBES
-            ys = top - row * extent - (np.arange(down * _PROBES) + 0.5) * extent / _PROBES
-            cover = world.ground(xs, ys).cover.reshape(down, _PROBES, across, _PROBES)
+def _dominant(world: World, west: Array, north: Array, extent: float) -> NDArray[np.uint8]:
+    """(H, W) code of the class that clearly dominates each chip, 0 where none does, from the chips' corners."""
+    out = np.zeros((len(north), len(west)), np.uint8)
+    probes = (np.arange(_PROBES) + 0.5) * extent / _PROBES
+    for row in range(0, len(north), _TILE):
+        for column in range(0, len(west), _TILE):
+            xs, ys = west[column : column + _TILE, None] + probes, north[row : row + _TILE, None] - probes
+            cover = world.ground(xs.ravel(), ys.ravel()).cover.reshape(len(ys), _PROBES, len(xs), _PROBES)
             shares = np.stack([(cover == code).mean((1, 3)) for code in range(1, len(CLASSES) + 1)])
             # A margin over DOMINANT, because the probes are fewer than the pixels.
             best = np.where(shares.max(0) > DOMINANT + 0.04, shares.argmax(0) + 1, 0)
-            out[row : row + down, column : column + across] = best
+            out[row : row + len(ys), column : column + len(xs)] = best
     return out
 
 

@@ -10,7 +10,7 @@ from ecotone.data.synthetic.noise import Array, Grid, ladder, spline_weights
 
 STEP = 32.0  # metres between the lattice points of the smooth fields
 PAGE = 128  # lattice points along a page: 4 km
-KEPT_PAGES = 256  # 16,384 points and 13 fields of 4 bytes each: 218 MB at most
+KEPT_PAGES = 64  # 16,384 points and 13 fields of 4 bytes each: 55 MB at most
 NAMES = (
     "elevation", "relief_x", "relief_y", "shore", "woods", "bare", "wet",
     "warp_x", "warp_y", "people", "works", "orchards", "pasture",
@@ -100,7 +100,7 @@ def _compute(seed: int, ix: int, iy: int) -> Array:
     moist = field(_LONG[1], 4, 4)
     # The river runs where the valley field crosses zero: dividing by its slope makes metres of it.
     river = np.abs(valley) / _steepness(valley) - (34 + 14 * np.tanh(field(_SHORT[0], 2, 5)))
-    basin = (1.2 + 0.7 * relief - lake) / _steepness(lake)
+    basin = (1.1 + 0.6 * relief - lake) / _steepness(lake)
     # Lakes count as far from land close to their banks, so that no road crosses them as it crosses rivers.
     basin = np.where(basin < 0, 6 * basin, basin)
     shore = np.clip(np.minimum(river, basin), -600, 3000)

@@ -219,7 +219,7 @@ def _to_degrees() -> Transformer:
 
 
 def _place(transform: Affine, h: int, w: int) -> Place:
-    west, north = transform * (0, 0)
-    east, south = transform * (w, h)
+    west, north = transform.c, transform.f
+    east, south = west + w * transform.a, north + h * transform.e
     lon, lat = _to_degrees().transform((west + east) / 2, (south + north) / 2)
     return Place(lon=lon, lat=lat, crs=CRS, bounds=(west, south, east, north))

@@ -108,6 +108,8 @@ def write_preview(scene: SyntheticScene, path: str | Path) -> Path:
     try:
         batch = ImageBatch.of(pixels[None], bands=scene.image.bands, unit=scene.image.unit, sensor=scene.image.sensor)
         picture = rgb8(batch).pixels[0, 0].numpy()
+        if scene.image.unit.quantity == "reflectance":
+            picture = 255 * (picture / 255) ** (1 / 1.6)  # linear reflectance looks dark on a screen
     except (InputError, SensorError):
         low, high = np.percentile(pixels[0].numpy(), (1, 99))
         picture = np.repeat((pixels[:1].numpy() - low) / max(high - low, 1e-6) * 255, 3, 0)

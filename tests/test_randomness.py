@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotone.random import SampleRandom, stream_seeds
+from ecotone.randomness import SampleRandom, stream_seeds
 
 seeds = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5)
 
@@ -50,7 +50,7 @@ def test_neighbours_are_not_correlated(near):
 
 def test_the_published_numbers_of_splitmix64():
     # Vigna's splitmix64.c, seed 1234567: the mixing function over multiples of the golden gamma.
-    from ecotone.random import _GOLDEN, _mix
+    from ecotone.randomness import _GOLDEN, _mix
 
     expected = [
         6457827717110365317,

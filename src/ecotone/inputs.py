@@ -229,7 +229,7 @@ class RoleSpec(_Strict):
                 f"the {role} images have a GSD outside the range that the model was trained for",
                 found=f"{low:g} m" if low == high else f"{low:g} to {high:g} m",
                 expected=f"{self.gsd[0]:g} to {self.gsd[1]:g} m",
-                mend="Resample the images, or widen the model's range with --gsd-range if you accept the risk.",
+                mend="Resample the images, or widen input.gsd in the model's ecotone.yaml if you accept the risk.",
             )
 
 

@@ -119,7 +119,9 @@ def test_a_sample_is_augmented_alike_in_every_batch(transform):
     whole = batch(image)
     together = transform(whole, SampleRandom(whole.seeds))["optical"]
     for i in range(4):
-        one = ImageBatch.of(image.pixels[i : i + 1], bands=image.bands, unit=image.unit, gsd=10.0)
+        one = ImageBatch.of(
+            image.pixels[i : i + 1], bands=image.bands, unit=image.unit, gsd=10.0, valid=image.valid[i : i + 1]
+        )
         alone = transform(
             Batch(images={"optical": one}, keys=("",), seeds=whole.seeds[i : i + 1]),
             SampleRandom(whole.seeds[i : i + 1]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +14,7 @@ from ecotone.cli.output import JsonOption, console, write_json
 from ecotone.errors import RecipeError
 
 if TYPE_CHECKING:
+    from ecotone.encoders import Readout
     from ecotone.evaluation import Report
 
 
@@ -32,6 +33,10 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds over which the random floors are averaged.")] = 1,
     gsd: Annotated[float | None, typer.Option(help="Metres per pixel, where the data do not say.")] = None,
     sensor: Annotated[str | None, typer.Option(help="Sensor of the images, where the data do not say.")] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="class, mean or mean-std, instead of the model's own readout.")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers to read out, such as 1,3,5; -1 is the last.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 64,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write one self-contained page.")] = None,
     json_: JsonOption = None,
@@ -64,6 +69,7 @@ def evaluate(
             sensor=sensor,
             seeds=seeds,
             floors=floors,
+            readout=_readout(pooling, layers),
             batch_size=batch_size,
             on_progress=show,
         )
@@ -72,6 +78,25 @@ def evaluate(
     if report is not None:
         result.save_html(report)
         console.print(f"Report: {report}", soft_wrap=True)
+
+
+def _readout(pooling: str | None, layers: str | None) -> Readout | None:
+    """The readout asked for; None when nothing is asked."""
+    from pydantic import ValidationError
+
+    from ecotone.encoders import Readout
+
+    if pooling is None and layers is None:
+        return None
+    asked: dict[str, Any] = {"pooling": pooling} if pooling else {}
+    try:
+        return Readout(**asked, **({"layers": tuple(int(i) for i in layers.split(","))} if layers else {}))
+    except (ValidationError, ValueError) as error:
+        raise RecipeError(
+            "the readout cannot be read",
+            found=f"--pooling {pooling}, --layers {layers}",
+            expected="--pooling class, mean or mean-std; --layers as whole numbers, such as 1,3,5",
+        ) from error
 
 
 def _numbers(text: str) -> list[float]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ecotone.encoders import Encoder
+from ecotone.encoders import Encoder, Readout
 from ecotone.errors import RecipeError
 from ecotone.evaluation import floors
 from ecotone.evaluation.features import Source, encode
@@ -52,8 +52,8 @@ class Contestant:
     fitted: bool = False
 
 
-def load_entrants(models: Sequence[str | Path | Encoder]) -> list[Entrant]:
-    """Models by path, or encoders, each under a name of its own.
+def load_entrants(models: Sequence[str | Path | Encoder], readout: Readout | None = None) -> list[Entrant]:
+    """Models by path, or encoders, each under a name of its own; with this readout instead of their own, if given.
 
     Raises:
         CheckpointError: A path holds no model.
@@ -62,6 +62,9 @@ def load_entrants(models: Sequence[str | Path | Encoder]) -> list[Entrant]:
     if not models:
         raise RecipeError("no model to evaluate")
     entrants = [_load(m) for m in models]
+    if readout is not None:
+        for entrant in entrants:
+            entrant.encoder.readout = readout
     taken = Counter(e.name for e in entrants)
     counted: Counter[str] = Counter()
     unique = []

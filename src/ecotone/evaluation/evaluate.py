@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ecotone.data.base import Dataset
-from ecotone.encoders import Encoder
+from ecotone.encoders import Encoder, Readout
 from ecotone.errors import InputError, RecipeError
 from ecotone.evaluation.contestants import load_entrants
 from ecotone.evaluation.features import Progress
@@ -30,6 +30,7 @@ def evaluate(
     sensor: str | None = None,
     seeds: int = 1,
     floors: bool = True,
+    readout: Readout | None = None,
     batch_size: int = 64,
     on_progress: Progress | None = None,
 ) -> Report:
@@ -45,6 +46,7 @@ def evaluate(
         sensor: Sensor, where the data do not say.
         seeds: Seeds over which the random floors are averaged.
         floors: Score the floors as well. Leave it on: a score without floors says nothing about pretraining.
+        readout: How features become one vector, instead of the models' own; choose it on val.
         batch_size: Images in a batch.
         on_progress: Called with what is being read, images done and images in all.
 
@@ -59,7 +61,7 @@ def evaluate(
         raise RecipeError("an evaluation needs at least one protocol and one seed", found=f"{len(chosen)} and {seeds}")
     setup = prepare(
         open_splits(data, gsd=gsd, sensor=sensor),
-        load_entrants(models),
+        load_entrants(models, readout),
         chosen,
         scales=scales,
         scale_protocol=scale_protocol,

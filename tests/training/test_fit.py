@@ -100,9 +100,9 @@ def test_sigkill_at_a_random_moment_changes_nothing(file, tmp_path):
 def test_two_processes_give_the_loss_of_one_with_twice_the_batch(file, tmp_path):
     options = ["--set", "stage.images=64", "--set", "monitor.path=null"]
     run_recipe(load_recipe(file, ["stage.images=64", "monitor.path=null"]), tmp_path / "one")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, "-m", "ecotone", "pretrain", str(file), "--out", str(tmp_path / "two"), *options]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 

@@ -26,7 +26,7 @@ def pretrain(
 
     Example: ecotone pretrain recipes/eurosat-laptop.yaml --out runs/eurosat --set stage.images=50000
 
-    Several processes: torchrun --nproc-per-node 2 -m ecotone pretrain RECIPE --out RUN
+    Several processes: torchrun --standalone --nproc-per-node 2 -m ecotone pretrain RECIPE --out RUN
     """
     from ecotone.training import load_recipe, run_recipe
 

@@ -88,9 +88,10 @@ def _readout(pooling: str | None, layers: str | None) -> Readout | None:
 
     if pooling is None and layers is None:
         return None
-    asked: dict[str, Any] = {"pooling": pooling} if pooling else {}
     try:
-        return Readout(**asked, **({"layers": tuple(int(i) for i in layers.split(","))} if layers else {}))
+        asked: dict[str, Any] = {"pooling": pooling} if pooling else {}
+        asked |= {"layers": tuple(int(i) for i in layers.split(","))} if layers else {}
+        return Readout(**asked)
     except (ValidationError, ValueError) as error:
         raise RecipeError(
             "the readout cannot be read",

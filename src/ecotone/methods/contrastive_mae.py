@@ -53,10 +53,10 @@ class ContrastiveMAE(MAE):
         **mae: Any,
     ) -> None:
         super().__init__(encoder, **mae)
-        self.size, self.scale, self.jitter = size, tuple(scale), jitter
-        self.weight, self.temperature, self.projection = weight, temperature, tuple(projection)
+        (smallest, largest), (hidden, out) = scale, projection
+        self.size, self.scale, self.jitter = size, (smallest, largest), jitter
+        self.weight, self.temperature, self.projection = weight, temperature, (hidden, out)
         self.crop = RandomResizedCrop(size=size, scale=self.scale)
-        hidden, out = self.projection
         self.projector = nn.Sequential(
             nn.Linear(encoder.width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out)
         )

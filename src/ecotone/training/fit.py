@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -18,7 +18,7 @@ from ecotone.methods import Method
 from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch
 from ecotone.training.optimiser import build_optimiser, learning_rate
-from ecotone.training.precision import autocast, resolve_precision
+from ecotone.training.precision import Arithmetic, autocast, resolve_precision
 from ecotone.training.recipe import OptimiserSection, StageSection
 from ecotone.training.run import Run
 from ecotone.transforms import Transform
@@ -54,12 +54,13 @@ class Loop:
     ) -> None:
         self.stage, self.run, self.fabric, self.stream = stage, run, fabric, stream
         self.transforms, self.checkpoint_every, self.clip = transforms, checkpoint_every, optimiser.clip
-        self.precision = resolve_precision(stage.precision, fabric.device)
+        self.precision: Arithmetic = resolve_precision(stage.precision, fabric.device)
         self.method = method.to(fabric.device)
         self.optimiser = build_optimiser(self.method, optimiser, stage.batch_size)
         self.peaks = [group["lr"] for group in self.optimiser.param_groups]
-        ema = stage.ema and AveragedModel(method.encoder, multi_avg_fn=get_ema_multi_avg_fn(stage.ema))
-        self.average: AveragedModel | None = ema or None
+        self.average: AveragedModel | None = None
+        if stage.ema is not None:
+            self.average = AveragedModel(method.encoder, multi_avg_fn=get_ema_multi_avg_fn(stage.ema))
         self.seen = 0
         self.restore()
         self.wrapped, self.stepper = fabric.setup(self.method, self.optimiser)
@@ -115,8 +116,11 @@ class Loop:
             self._stop(parts, "the gradient is not finite")
         self.stepper.step()
         self.stepper.zero_grad()
-        mean = {name: float(self.fabric.all_reduce(value, reduce_op="mean")) for name, value in totals.items()}
-        return mean, float(norm)
+        return {name: self._mean(value) for name, value in totals.items()}, float(norm)
+
+    def _mean(self, value: Tensor) -> float:
+        """Mean over all processes."""
+        return float(cast(Tensor, self.fabric.all_reduce(value, reduce_op="mean")))
 
     def losses(self, raw: Batch) -> dict[str, Tensor]:
         """Augment a batch and compute its losses."""

@@ -7,10 +7,11 @@ from typing import Literal
 
 import torch
 
+Arithmetic = Literal["fp32", "bf16"]
 Precision = Literal["fp32", "bf16", "auto"]
 
 
-def resolve_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+def resolve_precision(wanted: Precision, device: torch.device) -> Arithmetic:
     """``auto`` becomes bf16 only where the device multiplies it natively; CPUs without AVX512-bf16 or AMX emulate it.
 
     On such a CPU bf16 matrix products were measured 50 times slower than fp32 (``python -m benchmarks.methods``).
@@ -24,6 +25,6 @@ def resolve_precision(wanted: Precision, device: torch.device) -> Literal["fp32"
     return "fp32"
 
 
-def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> AbstractContextManager:
+def autocast(precision: Arithmetic, device: torch.device) -> AbstractContextManager:
     """The context of a forward pass: weights stay fp32, matrix products run in bf16."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

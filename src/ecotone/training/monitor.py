@@ -23,6 +23,7 @@ from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, collate
 from ecotone.sensors import sensor
 from ecotone.training.recipe import MonitorSection
+from ecotone.training.resized import Resized
 
 
 class Monitor:
@@ -32,13 +33,14 @@ class Monitor:
         section: What to measure on.
         probe: Raw training images for the collapse measure and the pictures.
         pictures: Folder for reconstructions.
+        size: Side in pixels that labelled images of another size are resized to, as the training images are.
     """
 
-    def __init__(self, section: MonitorSection, probe: Batch, pictures: Path) -> None:
+    def __init__(self, section: MonitorSection, probe: Batch, pictures: Path, size: int | None = None) -> None:
         self.section, self.probe, self.pictures = section, probe, pictures
         self._splits = {}
         if section.path is not None:
-            self._splits = {s: _read(section.path, s, section.samples) for s in ("train", "val")}
+            self._splits = {s: _read(section.path, s, section.samples, size) for s in ("train", "val")}
 
     def measure(self, method: Method, encoder: Encoder, images: int) -> dict[str, Any]:
         """Figures for the log; also draws what the method reconstructs."""
@@ -123,8 +125,10 @@ def draw_panels(panels: dict[str, np.ndarray], file: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _read(path: str, split: str, samples: int) -> list[Batch]:
+def _read(path: str, split: str, samples: int, size: int | None) -> list[Batch]:
     dataset = open_dataset(path, split=split)
+    if size is not None:
+        dataset = Resized(dataset, size)
     if not dataset.info.classes:
         raise DataError(f"the online kNN needs labels and {path} has none", mend="Remove monitor.path.")
     # Every n-th sample: manifests are often sorted by class.

@@ -176,7 +176,9 @@ def run_recipe(recipe: Recipe, out: str | Path, on_row: Callable[[dict[str, Any]
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
-    monitor = Monitor(recipe.monitor, made.probe, run.folder / "pictures") if run.leader else None
+    monitor = None
+    if run.leader:
+        monitor = Monitor(recipe.monitor, made.probe, run.folder / "pictures", recipe.data.size)
 
     def watch(loop: Loop, row: dict[str, Any]) -> None:
         due = row["images"] % recipe.monitor.every_images < stage.batch_size or row["images"] >= stage.images

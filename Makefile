@@ -28,7 +28,7 @@ test-all: install
 check: install
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	for recipe in recipes/*.yaml; do $(BIN)/ecotone check --schema-only $$recipe || exit 1; done
 

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
-    chips: Annotated[int, typer.Option(min=120, help="Synthetic chips to learn from and to be examined on.")] = 1500,
+    chips: Annotated[int, typer.Option(min=120, help="Synthetic chips to learn from and to be examined on.")] = 900,
     images: Annotated[int | None, typer.Option(min=64, help="Images seen in pretraining.")] = None,
     scene: Annotated[int, typer.Option(min=128, help="Side of the scene in pixels.")] = 768,
     json_: JsonOption = None,

@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]  # step, done, in all
 class Size:
     """How much of everything: the demo's own size, or a smaller one for tests."""
 
-    chips: int = 1500
+    chips: int = 900
     images: int | None = None
     scene: int = 768
     scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)

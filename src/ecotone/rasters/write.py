@@ -45,6 +45,8 @@ def write_cog(
         raise DataError("a raster is written from an array (C, H, W)", found=tuple(array.shape))
     count, height, width = array.shape
     profile = {"crs": crs, "transform": transform, "nodata": nodata, "dtype": array.dtype, "compress": "deflate"}
+    # A tile of the default 512 pixels would make a chip of 64 pixels sixty times its size before compression.
+    profile["blocksize"] = min(512, max(128, -(-max(height, width) // 16) * 16))
     resampling = "nearest" if colormap or (array.dtype.kind in "iu" and count == 1) else "average"
     with MemoryFile() as memory:
         with memory.open(

@@ -175,20 +175,26 @@ class Batch:
         images = {role: image.to(device) for role, image in self.images.items()}
         return replace(self, images=images, seeds=self.seeds.to(device), targets=targets)
 
-    def first(self, n: int) -> Batch:
-        """The first n samples, without targets."""
+    def part(self, start: int, stop: int) -> Batch:
+        """Samples ``start`` to ``stop``, the latter not included."""
+        cut = slice(start, stop)
         images = {
             role: replace(
                 i,
-                pixels=i.pixels[:n],
-                gsd=i.gsd[:n],
-                effective_gsd=i.effective_gsd[:n],
-                present=i.present[:n],
-                valid=None if i.valid is None else i.valid[:n],
+                pixels=i.pixels[cut],
+                gsd=i.gsd[cut],
+                effective_gsd=i.effective_gsd[cut],
+                present=i.present[cut],
+                valid=None if i.valid is None else i.valid[cut],
             )
             for role, i in self.images.items()
         }
-        return Batch(images=images, keys=self.keys[:n], seeds=self.seeds[:n], places=self.places[:n])
+        targets = {name: values[cut] for name, values in self.targets.items()}
+        return Batch(images, self.keys[cut], self.seeds[cut], targets, self.places[cut])
+
+    def first(self, n: int) -> Batch:
+        """The first n samples."""
+        return self.part(0, n)
 
     def replace_images(self, **images: ImageBatch) -> Batch:
         """The same batch with some roles replaced."""

@@ -76,8 +76,10 @@ class Loop:
         self.method.train()
         while self.seen < self.stage.images:
             started = time.perf_counter()
-            parts = [next(batches) for _ in range(self.stage.accumulate)]
+            batch = next(batches)
             waited = time.perf_counter() - started
+            size = len(batch) // self.stage.accumulate
+            parts = [batch.part(i * size, (i + 1) * size) for i in range(self.stage.accumulate)]
             losses, norm = self.step(parts)
             self.seen += self.stage.batch_size
             self.method.after_step(self.seen / self.stage.images)
@@ -188,7 +190,7 @@ def fit(
 
     Args:
         method: Objective around the encoder to train.
-        stream: Batches of ``stage.batch_size / accumulate / processes`` samples.
+        stream: Batches of ``stage.batch_size / processes`` samples.
         stage: Budget and precision.
         run: Where state and log go.
         optimiser: AdamW's settings.

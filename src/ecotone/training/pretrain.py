@@ -258,11 +258,10 @@ def _fabric() -> Fabric:
 
 
 def _share(batch_size: int, accumulate: int, processes: int) -> int:
-    share, rest = divmod(batch_size, accumulate * processes)
-    if rest or not share:
+    if batch_size % (accumulate * processes):
         raise RecipeError(
             "the batch does not divide among the processes",
             found=f"batch_size {batch_size}, accumulate {accumulate}, {processes} processes",
             expected="a multiple of accumulate times processes",
         )
-    return share
+    return batch_size // processes

@@ -97,6 +97,19 @@ def test_sigkill_at_a_random_moment_changes_nothing(file, tmp_path):
     assert_same_weights(tmp_path / "killed", tmp_path / "whole")
 
 
+def test_a_run_killed_before_its_first_state_starts_anew(recipe, tmp_path):
+    recipe["checkpoint_every_images"] = 10_000
+
+    def stop(row):
+        if row["images"] == 24:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(parse_recipe(recipe), tmp_path / "run", stop)
+    run = run_recipe(parse_recipe(recipe), tmp_path / "run")
+    assert [r["images"] for r in run.rows() if "loss/total" in r] == list(range(8, 193, 8))
+
+
 def test_two_processes_give_the_loss_of_one_with_twice_the_batch(file, tmp_path):
     options = ["--set", "stage.images=64", "--set", "monitor.path=null"]
     run_recipe(load_recipe(file, ["stage.images=64", "monitor.path=null"]), tmp_path / "one")

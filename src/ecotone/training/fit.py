@@ -153,6 +153,7 @@ class Loop:
         """Go on from the run's last saved state, if there is one."""
         state = self.run.load_state()
         if state is None:
+            self.run.rewind_log(0)  # a run that was killed before its first state starts anew
             return
         self.seen = state["seen"]
         self.method.load_state_dict(state["method"], strict=True)

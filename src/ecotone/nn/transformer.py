@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# On CPUs the fused kernel loses to two batched matrix products on short sequences (benchmarks/methods.py).
+# On CPUs the faster of the fused kernel and two matrix products differs from machine to machine (python -m
+# benchmarks.methods); short sequences take the products, which torch's FLOP counter sees and the CPU kernel hides.
 SHORT_ON_CPU = 256
 
 

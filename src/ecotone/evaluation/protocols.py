@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -31,12 +32,12 @@ class Classifier(Protocol):
         ...
 
 
-class _Protocol(BaseModel):
+class _Protocol(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @abstractmethod
     def select(self, train: FeatureSet, val: FeatureSet, classes: int) -> Classifier:
         """Fit on train, choose on val. Features are standardised already."""
-        raise NotImplementedError
 
 
 class KNN(_Protocol):

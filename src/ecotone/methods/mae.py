@@ -112,6 +112,7 @@ class MAE(Method):
 
     @torch.no_grad()
     def picture(self, batch: Batch, random: SampleRandom) -> Picture:
+        """What is hidden and what is rebuilt of it, in normalised values."""
         prepared = self.encoder.spec.prepare(batch)
         image = _only(prepared)
         mask = self.mask(image, random)

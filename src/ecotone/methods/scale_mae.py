@@ -208,6 +208,7 @@ class ScaleMAE(Method):
 
     @torch.no_grad()
     def picture(self, batch: Batch, random: SampleRandom) -> Picture:
+        """What is hidden and what is rebuilt of it, in normalised values."""
         target = self._image(self.encoder.spec.prepare(batch))
         source = downsample(target, self.target_ratio, self.filter)
         mask = self.mask(source, random)

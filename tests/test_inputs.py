@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -149,15 +150,21 @@ def test_a_missing_gsd_is_an_error_only_where_the_model_needs_it():
 
 
 def test_pixels_that_were_not_observed_are_zero_after_normalisation():
-    image = images(("B2",), value=torch.full((2, 1), 700.0))
-    image.pixels[0, 0, 0, 0, 0] = math.nan
+    pixels = torch.full((2, 1, 8, 8), 700.0)
+    pixels[1, 0, 2, 2] = math.nan
     valid = torch.ones(2, 1, 8, 8, dtype=torch.bool)
     valid[1, 0, 2, 2] = False
-    masked = ImageBatch.of(image.pixels, bands=("B2",), unit=unit(X10000), valid=valid)
+    masked = ImageBatch.of(pixels, bands=("B2",), unit=unit(X10000), valid=valid)
     out = prepared(spec(("B2",), normaliser=ZScore(mean=(0,), std=(100,))), masked)
-    assert out.pixels[0, 0, 0, 0, 0] == 0
     assert out.pixels[1, 0, 0, 2, 2] == 0
-    assert (out.pixels == 7).sum() == 2 * 64 - 2
+    assert (out.pixels == 7).sum() == 2 * 64 - 1
+
+
+def test_nan_where_a_pixel_is_said_to_be_observed_is_an_error():
+    image = images(("B2", "B3"))
+    image.pixels[1, 0, 1, 3, 3] = math.nan
+    with pytest.raises(InputError, match=r"NaN.*found 1 values, the first in image 1 of the batch, band B3"):
+        prepared(spec(("B2", "B3")), image)
 
 
 def test_sixteen_bit_pixels_are_read_without_a_sign(shared_data):
@@ -176,21 +183,34 @@ def test_each_processing_level_has_its_own_statistics():
     role = spec(("B2",), normaliser=ZScoreByLevel(levels=levels))
     image = images(("B2",), value=torch.full((2, 1), 201.0), level="L2A")
     assert prepared(role, image).pixels.unique().tolist() == [1]
+    mixed = replace(images(("B2",), value=torch.full((2, 1), 201.0)), levels=("L2A", "L1C"))
+    assert prepared(role, mixed).pixels.flatten(1).unique(dim=1).flatten().tolist() == [1, 101]
     with pytest.raises(InputError, match="do not cover this processing level; expected L1C or L2A"):
         prepared(role, images(("B2",)))
 
 
 def test_min_max_stretches_each_band_of_each_image():
-    pixels = torch.rand(3, 2, 8, 8) * 1000
-    out = MinMaxPerImage().apply(pixels, None)
+    pixels = torch.rand(3, 1, 2, 8, 8) * 1000
+    valid = torch.ones(3, 1, 8, 8, dtype=torch.bool)
+    out = MinMaxPerImage().apply(pixels, batch_of(pixels))
     assert out.amin((-2, -1)).abs().max() == 0
-    torch.testing.assert_close(out.amax((-2, -1)), torch.ones(3, 2))
-    assert MinMaxPerImage().apply(torch.full((1, 1, 4, 4), 5.0), None).abs().max() == 0
+    torch.testing.assert_close(out.amax((-2, -1)), torch.ones(3, 1, 2))
+    flat = torch.full((1, 1, 1, 4, 4), 5.0)
+    assert MinMaxPerImage().apply(flat, batch_of(flat)).abs().max() == 0
+    pixels[:, :, :, 0, 0], valid[:, :, 0, 0] = -9999.0, False  # no-data must not set the stretch
+    stretched = MinMaxPerImage().apply(pixels, replace(batch_of(pixels), valid=valid))
+    seen = stretched.masked_select(valid.unsqueeze(2))
+    assert (seen.min(), seen.max()) == (0, 1)
 
 
 def test_two_sigma_rounds_down_to_8_bits():
-    out = TwoSigmaToUnit(mean=(100,), std=(10,)).apply(torch.tensor([0.0, 80, 100, 119.9, 500]).view(1, -1, 1), None)
+    values = torch.tensor([0.0, 80, 100, 119.9, 500]).view(1, 1, 1, -1, 1)
+    out = TwoSigmaToUnit(mean=(100,), std=(10,)).apply(values, batch_of(values))
     assert (out.flatten() * 255).round().tolist() == [0, 0, 127, 254, 255]
+
+
+def batch_of(pixels):
+    return ImageBatch.of(pixels, bands=("B1", "B2")[: pixels.shape[2]], unit=unit(X10000))
 
 
 def test_statistics_must_match_the_bands():

@@ -56,7 +56,6 @@ def test_a_batch_keeps_every_gsd_and_marks_unknown_ones():
         (image(dates=2), "shape"),
         (image(bands=("VH",)), "bands"),
         (image(unit="linear power"), "unit"),
-        (image(level="L2A"), "processing level"),
     ],
 )
 def test_images_that_cannot_share_a_batch_are_named_with_their_difference(other, what):
@@ -134,3 +133,9 @@ def test_a_batch_of_bare_pixels_has_one_gsd_for_all():
 def test_samples_are_picklable():
     found = pickle.loads(pickle.dumps(sample("a", image(3.0, gsd=2.0))))
     assert found.images["sentinel1"].gsd == 2.0
+
+
+def test_one_batch_may_mix_processing_levels():
+    batch = collate([Sample({"optical": image(level=level)}, str(level)) for level in ("L1C", "L2A")])
+    assert batch["optical"].levels == ("L1C", "L2A")
+    assert batch.part(1, 2)["optical"].levels == ("L2A",)

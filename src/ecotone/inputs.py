@@ -30,7 +30,7 @@ class ZScore(_Strict):
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
 
-    def apply(self, x: Tensor, level: str | None) -> Tensor:
+    def apply(self, x: Tensor, image: ImageBatch) -> Tensor:
         return (x - _per_band(self.mean, x)) / _per_band(self.std, x)
 
     def bands(self) -> int | None:
@@ -43,27 +43,35 @@ class ZScoreByLevel(_Strict):
     kind: Literal["z-score-by-level"] = "z-score-by-level"
     levels: dict[str, ZScore]
 
-    def apply(self, x: Tensor, level: str | None) -> Tensor:
-        if level not in self.levels:
+    def apply(self, x: Tensor, image: ImageBatch) -> Tensor:
+        levels = image.levels or (None,) * len(x)
+        unknown = [level for level, there in zip(levels, image.present.tolist(), strict=True) if there]
+        unknown = [level for level in unknown if level not in self.levels]
+        if unknown:
             raise InputError(
                 "the model's statistics do not cover this processing level",
-                found=level,
+                found=unknown[0],
                 expected=" or ".join(self.levels),
                 mend="Declare the level of the data, or use a model that was trained on it.",
             )
-        return self.levels[level].apply(x, level)
+        first = next(iter(self.levels.values()))
+        each = [self.levels.get(str(level), first) for level in levels]  # an absent image has no level and no pixels
+        mean, std = (torch.tensor(v, dtype=x.dtype, device=x.device) for v in zip(*((e.mean, e.std) for e in each)))
+        return (x - mean[:, None, :, None, None]) / std[:, None, :, None, None]
 
     def bands(self) -> int | None:
         return len(next(iter(self.levels.values())).mean)
 
 
 class MinMaxPerImage(_Strict):
-    """Each band of each image stretched to [0, 1] by its own extremes (SpectralGPT)."""
+    """Each band of each image stretched to [0, 1] by the extremes of its observed pixels (SpectralGPT)."""
 
     kind: Literal["min-max-per-image"] = "min-max-per-image"
 
-    def apply(self, x: Tensor, level: str | None) -> Tensor:
-        low, high = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)
+    def apply(self, x: Tensor, image: ImageBatch) -> Tensor:
+        seen = None if image.valid is None else image.valid.unsqueeze(2)
+        low = (x if seen is None else x.masked_fill(~seen, float("inf"))).amin((-2, -1), keepdim=True)
+        high = (x if seen is None else x.masked_fill(~seen, float("-inf"))).amax((-2, -1), keepdim=True)
         return (x - low) / (high - low).clamp_min(1e-12)
 
     def bands(self) -> int | None:
@@ -77,7 +85,7 @@ class TwoSigmaToUnit(_Strict):
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
 
-    def apply(self, x: Tensor, level: str | None) -> Tensor:
+    def apply(self, x: Tensor, image: ImageBatch) -> Tensor:
         mean, std = _per_band(self.mean, x), _per_band(self.std, x)
         return (((x - mean + 2 * std) / (4 * std)) * 255).clamp(0, 255).floor() / 255
 
@@ -90,7 +98,7 @@ class Identity(_Strict):
 
     kind: Literal["identity"] = "identity"
 
-    def apply(self, x: Tensor, level: str | None) -> Tensor:
+    def apply(self, x: Tensor, image: ImageBatch) -> Tensor:
         return x
 
     def bands(self) -> int | None:
@@ -143,10 +151,11 @@ class RoleSpec(_Strict):
         """
         channels = self._match(role, image)
         self._check_gsd(role, image)
-        if self.level and image.level and image.level != self.level:
+        other = next((level for level in image.levels if level and self.level and level != self.level), None)
+        if other:
             raise InputError(
                 f"the {role} images have another processing level than the model was trained on",
-                found=f"{image.level} with bands {', '.join(image.bands)}",
+                found=f"{other} with bands {', '.join(image.bands)}",
                 expected=f"{self.level} with bands {', '.join(self.bands)}",
                 mend="Use imagery of that level, or pretrain a model on this one.",
             )
@@ -156,10 +165,10 @@ class RoleSpec(_Strict):
         values = image.unit.to(unit(self.unit), picked)
         if len(have) < len(channels):
             values = self._fill(values, channels)
-        pixels = self.normaliser.apply(values, image.level)
-        pixels = torch.where(torch.isfinite(pixels), pixels, 0.0)
+        self._check_finite(role, image, values)
+        pixels = self.normaliser.apply(values, image)
         if image.valid is not None:
-            pixels = pixels * image.valid.unsqueeze(2)
+            pixels = torch.where(image.valid.unsqueeze(2), pixels, 0.0)
         return replace(image, pixels=pixels, bands=self.bands, unit=NORMALISED)
 
     def _match(self, role: str, image: ImageBatch) -> list[int | None]:
@@ -211,6 +220,19 @@ class RoleSpec(_Strict):
         blank = torch.empty_like(values[:, :, 0])
         columns = [blank.new_full(blank.shape, mean[i]) if c is None else next(present) for i, c in enumerate(channels)]
         return torch.stack(columns, 2)
+
+    def _check_finite(self, role: str, image: ImageBatch, values: Tensor) -> None:
+        finite = values.isfinite()
+        if image.valid is not None:
+            finite = finite | ~image.valid.unsqueeze(2)
+        if not bool(finite.all()):
+            sample, _, band = (~finite).any(-1).any(-1).nonzero()[0].tolist()
+            raise InputError(
+                f"the {role} images hold NaN or infinite values where they are said to be observed",
+                found=f"{int((~finite).sum())} values, the first in image {sample} of the batch, band {self.bands[band]}",
+                expected="finite numbers, or a validity mask that leaves them out",
+                mend="Declare the no-data value of the files.",
+            )
 
     def _check_gsd(self, role: str, image: ImageBatch) -> None:
         known = image.gsd[image.present & image.gsd.isfinite()]
@@ -304,7 +326,7 @@ def rgb8(image: ImageBatch, *, reflectance: tuple[float, float] = (0.0, 0.3)) ->
     low, high = reflectance
     values = image.unit.to(unit("reflectance"), image.pixels[:, :, order])
     pixels = ((values - low) / (high - low)).clamp(0, 1) * 255
-    return replace(image, pixels=pixels, bands=("R", "G", "B"), unit=unit("uint8"), sensor="rgb", level=None)
+    return replace(image, pixels=pixels, bands=("R", "G", "B"), unit=unit("uint8"), sensor="rgb", levels=())
 
 
 CONVERSIONS = {"rgb8": rgb8}

@@ -87,7 +87,7 @@ class ImageBatch:
         present: (N,) bool; False where the sample lacks this role (its pixels are zero).
         bands: Names of the C channels.
         unit: Unit of the pixels.
-        level: Processing level.
+        levels: N processing levels, or empty where none is known; one batch may mix them.
         sensor: Name of the sensor.
     """
 
@@ -98,7 +98,7 @@ class ImageBatch:
     bands: tuple[str, ...]
     unit: Unit
     valid: Tensor | None = None
-    level: str | None = None
+    levels: tuple[str | None, ...] = ()
     sensor: str | None = None
 
     @property
@@ -141,7 +141,7 @@ class ImageBatch:
             bands=tuple(bands),
             unit=unit,
             valid=valid,
-            level=level,
+            levels=(level,) * n if level else (),
             sensor=sensor,
         )
 
@@ -186,6 +186,7 @@ class Batch:
                 effective_gsd=i.effective_gsd[cut],
                 present=i.present[cut],
                 valid=None if i.valid is None else i.valid[cut],
+                levels=i.levels[cut],
             )
             for role, i in self.images.items()
         }
@@ -244,7 +245,7 @@ def _stack(role: str, samples: Sequence[Sample]) -> ImageBatch:
         bands=first.bands,
         unit=first.unit,
         valid=valid,
-        level=first.level,
+        levels=tuple(i.level if i else None for i in images) if any(i.level for i in images if i) else (),
         sensor=first.sensor,
     )
 
@@ -254,7 +255,6 @@ def _check_equal(role: str, key0: str, a: Image, key1: str, b: Image) -> None:
         ("shape (T, C, H, W)", tuple(a.pixels.shape), tuple(b.pixels.shape)),
         ("bands", a.bands, b.bands),
         ("unit", a.unit.name, b.unit.name),
-        ("processing level", a.level, b.level),
     ):
         if left != right:
             raise DataError(

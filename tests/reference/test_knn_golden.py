@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
+from roots import ROOT
 from safetensors.torch import load_file
 
 from ecotone.heads.knn import knn_scores
-
-HERE = Path(__file__).parent
-CANDIDATES = [os.environ.get("ECOTONE_REFERENCE"), HERE.parents[2] / "shared" / "reference", HERE / "vendored"]
-ROOT = next((Path(c) for c in CANDIDATES if c and Path(c).is_dir()), HERE / "vendored")
 
 
 def cases():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from roots import case_id, cases, close
 from safetensors.torch import load_file
 
 from ecotone.encoders import ViT
@@ -21,20 +21,8 @@ from ecotone.nn.positions import sincos_positions
 from ecotone.samples import Batch, ImageBatch
 from ecotone.transforms import resample
 
-HERE = Path(__file__).parent
-CANDIDATES = [os.environ.get("ECOTONE_REFERENCE"), HERE.parents[2] / "shared" / "reference", HERE / "vendored"]
-ROOTS = [Path(c) / "scalemae" for c in CANDIDATES if c and (Path(c) / "scalemae").is_dir()]
-CASES = [p for p in sorted(ROOTS[0].glob("*.json")) if "variants" in json.loads(p.read_text())] if ROOTS else []
+CASES = [p for p in cases("scalemae") if "variants" in json.loads(p.read_text())]
 UNUSED = {"pos_embed", "decoder_pos_embed", "mask_token_decoder"}
-ATOL, RTOL = 2e-5, 1e-5
-
-
-def case_id(path: Path) -> str:
-    return f"{path.parent.name}/{path.stem}"
-
-
-def close(actual, expected, atol=ATOL, rtol=RTOL):
-    torch.testing.assert_close(actual.double(), expected.double(), atol=atol, rtol=rtol)
 
 
 def batch_of(pixels: torch.Tensor, gsd) -> Batch:

@@ -31,11 +31,10 @@ CPU = torch.device("cpu")
 
 
 def build(kind: str, size: str, patch: int) -> Method:
-    width, depth, heads = SIZES[size]
     role = RoleSpec(sensor="rgb", bands=("R", "G", "B"), unit="uint8", normaliser=Identity())
     positions = "gsd" if kind == "scale-mae" else "sincos"
     spec = InputSpec(roles={"optical": role})
-    encoder = ViT(spec, patch=patch, width=width, depth=depth, heads=heads, positions=positions)
+    encoder = ViT(spec, patch=patch, positions=positions, **SIZES[size])
     return ScaleMAE(encoder) if kind == "scale-mae" else MAE(encoder)
 
 

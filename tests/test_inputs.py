@@ -163,7 +163,7 @@ def test_pixels_that_were_not_observed_are_zero_after_normalisation():
 def test_nan_where_a_pixel_is_said_to_be_observed_is_an_error():
     image = images(("B2", "B3"))
     image.pixels[1, 0, 1, 3, 3] = math.nan
-    with pytest.raises(InputError, match=r"NaN.*found 1 values, the first in image 1 of the batch, band B3"):
+    with pytest.raises(InputError, match=r"NaN.*found 1 values, the first in image 1 of the batch, B3"):
         prepared(spec(("B2", "B3")), image)
 
 

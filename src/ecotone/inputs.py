@@ -36,6 +36,10 @@ class ZScore(_Strict):
     def bands(self) -> int | None:
         return len(self.mean)
 
+    def select(self, channels: Sequence[int]) -> ZScore:
+        """The statistics of these channels, in this order."""
+        return ZScore(mean=tuple(self.mean[c] for c in channels), std=tuple(self.std[c] for c in channels))
+
 
 class ZScoreByLevel(_Strict):
     """A z-score whose statistics depend on the processing level, such as L1C and L2A (MMEarth)."""
@@ -56,11 +60,15 @@ class ZScoreByLevel(_Strict):
             )
         first = next(iter(self.levels.values()))
         each = [self.levels.get(str(level), first) for level in levels]  # an absent image has no level and no pixels
-        mean, std = (torch.tensor(v, dtype=x.dtype, device=x.device) for v in zip(*((e.mean, e.std) for e in each)))
-        return (x - mean[:, None, :, None, None]) / std[:, None, :, None, None]
+        mean, std = (x.new_tensor([getattr(e, name) for e in each])[:, None, :, None, None] for name in ("mean", "std"))
+        return (x - mean) / std
 
     def bands(self) -> int | None:
         return len(next(iter(self.levels.values())).mean)
+
+    def select(self, channels: Sequence[int]) -> ZScoreByLevel:
+        """The statistics of these channels, in this order."""
+        return ZScoreByLevel(levels={level: s.select(channels) for level, s in self.levels.items()})
 
 
 class MinMaxPerImage(_Strict):
@@ -229,7 +237,7 @@ class RoleSpec(_Strict):
             sample, _, band = (~finite).any(-1).any(-1).nonzero()[0].tolist()
             raise InputError(
                 f"the {role} images hold NaN or infinite values where they are said to be observed",
-                found=f"{int((~finite).sum())} values, the first in image {sample} of the batch, band {self.bands[band]}",
+                found=f"{int((~finite).sum())} values, the first in image {sample} of the batch, {self.bands[band]}",
                 expected="finite numbers, or a validity mask that leaves them out",
                 mend="Declare the no-data value of the files.",
             )

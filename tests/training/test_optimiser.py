@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ecotone.training.optimiser import build_optimiser, decay_groups, learning_rate
-from ecotone.training.pretrain import plan
+from ecotone.training.planning import plan
 from ecotone.training.recipe import OptimiserSection, StageSection, parse_recipe
 
 

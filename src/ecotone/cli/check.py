@@ -39,7 +39,10 @@ def _check_recipe(path: Path, overrides: list[str] | None, schema_only: bool) ->
     from ecotone.training import dry_run, load_recipe
 
     recipe = load_recipe(path, overrides)
-    return {"recipe": recipe.name, "valid": True} if schema_only else {**dry_run(recipe), "valid": True}
+    if schema_only:
+        return {"recipe": recipe.name, "stages": [stage.name for stage in recipe.stages], "valid": True}
+    stages = {stage.name: dry_run(stage) for stage in recipe.stages}
+    return {"recipe": recipe.name, "stages": stages, "valid": True} if stages else {**dry_run(recipe), "valid": True}
 
 
 def _check_model(folder: Path, raster: Path | None, sensor: str | None) -> dict:

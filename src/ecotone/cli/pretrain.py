@@ -26,6 +26,8 @@ def pretrain(
 
     Example: ecotone pretrain recipes/eurosat-laptop.yaml --out runs/eurosat --set stage.images=50000
 
+    A recipe with stages trains them one after another, each from the weights of the one before.
+
     Several processes: torchrun --standalone --nproc-per-node 2 -m ecotone pretrain RECIPE --out RUN
     """
     from ecotone.training import load_recipe, run_recipe
@@ -33,11 +35,13 @@ def pretrain(
     loaded = load_recipe(recipe, set_)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[figures]}"), console=console) as progress:
-        task = progress.add_task(loaded.name, total=loaded.stage.images, figures="")
+        budgets = {s.name: s.stage.images for s in loaded.stages} or {loaded.name: loaded.stage.images}
+        tasks = {name: progress.add_task(name, total=images, figures="") for name, images in budgets.items()}
         figures: dict[str, Any] = {}
 
         def show(row: dict[str, Any]) -> None:
             figures.update(row)
+            task = tasks[row.get("stage", loaded.name)]
             progress.update(task, completed=row["images"], figures=_figures(figures))
             if "feature_std" in row and not progress.console.is_terminal:
                 console.print(f"{row['images']} images: {_figures(figures)}")

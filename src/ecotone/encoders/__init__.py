@@ -11,13 +11,34 @@ from ecotone.encoders.vit import SIZES, ViT
 from ecotone.errors import RecipeError, nearest
 from ecotone.inputs import InputSpec
 
-__all__ = ["SIZES", "Encoder", "Features", "Pooling", "Readout", "ViT", "build_encoder", "encoder_kinds"]
+__all__ = [
+    "SIZES",
+    "Encoder",
+    "Features",
+    "Pooling",
+    "Readout",
+    "ViT",
+    "build_encoder",
+    "encoder_class",
+    "encoder_kinds",
+]
 
 
 @cache
 def encoder_kinds() -> dict[str, type[Encoder]]:
     """Encoders by kind: the package's own, and those of installed packages with an ``ecotone.encoders`` entry point."""
     return {ViT.kind: ViT, **{e.name: e.load() for e in entry_points(group="ecotone.encoders")}}
+
+
+def encoder_class(kind: str) -> type[Encoder]:
+    """The encoder of this kind.
+
+    Raises:
+        RecipeError: Unknown kind; the nearest is suggested.
+    """
+    if kind not in encoder_kinds():
+        raise RecipeError(f"unknown encoder {kind!r}", mend=nearest(kind, encoder_kinds()))
+    return encoder_kinds()[kind]
 
 
 def build_encoder(
@@ -34,9 +55,8 @@ def build_encoder(
     Raises:
         RecipeError: Unknown kind, or a configuration that this kind does not take.
     """
-    if kind not in encoder_kinds():
-        raise RecipeError(f"unknown encoder {kind!r}", mend=nearest(kind, encoder_kinds()))
+    kind_class = encoder_class(kind)
     try:
-        return encoder_kinds()[kind](spec, readout, **(config or {}))
+        return kind_class(spec, readout, **(config or {}))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"the encoder {kind} cannot be built: {error}") from error

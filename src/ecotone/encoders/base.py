@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,6 +73,7 @@ class Encoder(nn.Module, ABC):
     """
 
     kind: str  # the name in the registry and in ecotone.yaml
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {}  # named sizes and the configuration that each stands for
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,6 +101,40 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward_features(self, prepared: Batch, keep: Tensor | None = None) -> Features:
         """Encode a prepared batch to its last layer, or only the tokens whose indices (N, K) are in ``keep``."""
+
+    @classmethod
+    @abstractmethod
+    def size_multiple(cls, config: Mapping[str, Any]) -> int:
+        """Pixels of which the sides of an image must be a multiple, for an encoder of this configuration."""
+
+    @classmethod
+    def needs_gsd(cls, config: Mapping[str, Any]) -> bool:
+        """Whether an encoder of this configuration needs the GSD of every image."""
+        return False
+
+    def fit_state(self, state: Mapping[str, Tensor], bands: Sequence[str]) -> dict[str, Tensor]:
+        """The weights of such an encoder for another image size or other bands, made to fit this one.
+
+        Args:
+            state: Weights of an encoder of this architecture.
+            bands: The bands that it took, in order.
+        """
+        return dict(state)
+
+    def adapt(self, *, size: int | None = None, spec: InputSpec | None = None) -> Self:
+        """This encoder for another image size or other bands; positions and stems are carried over.
+
+        Args:
+            size: Side in pixels of the images to come.
+            spec: What the new encoder accepts. Bands that both specs name keep their weights; another band starts
+                from the mean of the old ones.
+        """
+        config = self.config()
+        if size is not None and "image_size" in config:
+            config["image_size"] = size
+        twin = type(self)(spec or self.spec, self.readout, **config)
+        twin.load_state_dict(twin.fit_state(self.state_dict(), self.spec.optical.bands), strict=True)
+        return twin.train(self.training)
 
     @property
     @abstractmethod

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +12,18 @@ from ecotone.encoders.base import Encoder, Features, Readout
 from ecotone.errors import InputError
 from ecotone.inputs import InputSpec
 from ecotone.nn.masking import take
-from ecotone.nn.patches import PatchEmbed, patchify
+from ecotone.nn.patches import PatchEmbed, fit_stem, patchify
 from ecotone.nn.positions import sincos_positions
 from ecotone.nn.transformer import Block, init_linear
 from ecotone.samples import Batch, ImageBatch
 
-# Width, depth, heads (Touvron et al. 2021 for tiny and small; Dosovitskiy et al. 2021 for the rest).
-SIZES = {
-    "tiny": (192, 12, 3),
-    "small": (384, 12, 6),
-    "base": (768, 12, 12),
-    "large": (1024, 24, 16),
-    "huge": (1280, 32, 16),
+# Touvron et al. 2021 for tiny and small; Dosovitskiy et al. 2021 for the rest.
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 192, "depth": 12, "heads": 3},
+    "small": {"width": 384, "depth": 12, "heads": 6},
+    "base": {"width": 768, "depth": 12, "heads": 12},
+    "large": {"width": 1024, "depth": 24, "heads": 16},
+    "huge": {"width": 1280, "depth": 32, "heads": 16},
 }
 
 
@@ -40,9 +40,13 @@ class ViT(Encoder):
         mlp_ratio: Hidden size of the MLP as a multiple of the width.
         positions: ``sincos`` (MAE) or ``gsd`` (Scale-MAE: scaled by GSD / ``reference_gsd``, per image).
         reference_gsd: Metres per pixel at which ``gsd`` positions equal ``sincos`` ones (G of the paper).
+        evaluation_scale: One factor of the positions for all images outside training, whatever their GSD. The
+            released Scale-MAE is used with 1.0 by its authors, although it was trained with 2.2 to 5.0; None follows
+            the true GSD.
     """
 
     kind = "vit"
+    sizes: ClassVar[dict[str, dict[str, Any]]] = SIZES
 
     def __init__(
         self,
@@ -56,8 +60,10 @@ class ViT(Encoder):
         mlp_ratio: float = 4.0,
         positions: Literal["sincos", "gsd"] = "sincos",
         reference_gsd: float = 1.0,
+        evaluation_scale: float | None = None,
     ) -> None:
         super().__init__(spec, readout)
+        self.evaluation_scale = evaluation_scale
         self.patch, self.positions, self.reference_gsd = patch, positions, reference_gsd
         self.heads, self.mlp_ratio = heads, mlp_ratio
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -80,7 +86,20 @@ class ViT(Encoder):
             "mlp_ratio": self.mlp_ratio,
             "positions": self.positions,
             "reference_gsd": self.reference_gsd,
+            "evaluation_scale": self.evaluation_scale,
         }
+
+    @classmethod
+    def size_multiple(cls, config: Mapping[str, Any]) -> int:
+        return config.get("patch", 16)
+
+    @classmethod
+    def needs_gsd(cls, config: Mapping[str, Any]) -> bool:
+        return config.get("positions") == "gsd" and config.get("evaluation_scale") is None
+
+    def fit_state(self, state: Mapping[str, Tensor], bands: Sequence[str]) -> dict[str, Tensor]:
+        stem = "patch_embed.proj.weight"  # positions are computed for any grid
+        return {**state, stem: fit_stem(state[stem], bands, self.spec.optical.bands)}
 
     def forward_features(self, prepared: Batch, keep: Tensor | None = None) -> Features:
         """Encode to the last layer; with ``keep`` (N, K) only these tokens are embedded and encoded at all."""
@@ -109,7 +128,11 @@ class ViT(Encoder):
 
     def position_scale(self, image: ImageBatch) -> Tensor | None:
         """(N,) factor of the positions: GSD over reference GSD, or None for plain positions."""
-        return image.gsd / self.reference_gsd if self.positions == "gsd" else None
+        if self.positions != "gsd":
+            return None
+        if self.evaluation_scale is not None and not self.training:
+            return torch.full_like(image.gsd, self.evaluation_scale)
+        return image.gsd / self.reference_gsd
 
     def grid(self, image: ImageBatch) -> tuple[int, int]:
         """Rows and columns of patches."""

@@ -13,7 +13,7 @@ from ecotone.methods.contrastive_mae import ContrastiveMAE
 from ecotone.methods.mae import MAE
 from ecotone.methods.scale_mae import ScaleMAE
 
-__all__ = ["MAE", "ContrastiveMAE", "Method", "Picture", "ScaleMAE", "build_method", "method_kinds"]
+__all__ = ["MAE", "ContrastiveMAE", "Method", "Picture", "ScaleMAE", "build_method", "method_class", "method_kinds"]
 
 
 @cache
@@ -23,15 +23,25 @@ def method_kinds() -> dict[str, type[Method]]:
     return {**own, **{e.name: e.load() for e in entry_points(group="ecotone.methods")}}
 
 
+def method_class(kind: str) -> type[Method]:
+    """The method of this kind.
+
+    Raises:
+        RecipeError: Unknown kind; the nearest is suggested.
+    """
+    if kind not in method_kinds():
+        raise RecipeError(f"unknown method {kind!r}", mend=nearest(kind, method_kinds()))
+    return method_kinds()[kind]
+
+
 def build_method(kind: str, encoder: Encoder, config: dict[str, Any] | None = None) -> Method:
     """A new objective around an encoder.
 
     Raises:
         RecipeError: Unknown kind, or a configuration that this kind does not take.
     """
-    if kind not in method_kinds():
-        raise RecipeError(f"unknown method {kind!r}", mend=nearest(kind, method_kinds()))
+    kind_class = method_class(kind)
     try:
-        return method_kinds()[kind](encoder, **(config or {}))
+        return kind_class(encoder, **(config or {}))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"the method {kind} cannot be built: {error}") from error

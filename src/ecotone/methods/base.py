@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from ecotone.data import Dataset
 from ecotone.encoders import Encoder
 from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch
@@ -39,6 +40,26 @@ class Method(nn.Module, ABC):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
+
+    @classmethod
+    def complete(cls, config: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+        """The options with what they leave to the data filled in. Default: as they are."""
+        return config
+
+    def fit_state(self, state: Mapping[str, Tensor], bands: Sequence[str]) -> dict[str, Tensor]:
+        """The weights of such a method around an encoder for another size or other bands, as far as they fit here.
+
+        Args:
+            state: Weights of a method of this kind, the encoder's under ``encoder.``.
+            bands: The bands that its encoder took, in order.
+
+        Returns:
+            Tensors of this method's names and shapes; the whole encoder, and of the decoder what has the same shape.
+        """
+        inner = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
+        own = {k: v.shape for k, v in self.state_dict().items() if not k.startswith("encoder.")}
+        kept = {k: v for k, v in state.items() if own.get(k) == v.shape}
+        return {**kept, **{f"encoder.{k}": v for k, v in self.encoder.fit_state(inner, bands).items()}}
 
     def prepare(self, stream: Iterable[Batch]) -> None:
         """Fit what the method needs before training, such as a codebook. Default: nothing."""

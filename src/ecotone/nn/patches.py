@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,6 +34,37 @@ def unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
     rows, cols = grid
     cells = patches.reshape(n, rows, cols, patch, patch, values // patch**2)
     return cells.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, rows * patch, cols * patch)
+
+
+def fit_stem(kernel: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
+    """A first convolution's kernel (D, C, k, k) for other bands: by name; a new band gets the mean of the old ones."""
+    mean = kernel.mean(1)
+    known = {name: kernel[:, i] for i, name in enumerate(old)}
+    return torch.stack([known.get(name, mean) for name in new], 1)
+
+
+def spectral_patchify(images: Tensor, patch: int, group: int) -> Tensor:
+    """Cut images into blocks of ``group`` consecutive bands by ``patch`` x ``patch`` pixels.
+
+    Args:
+        images: (N, C, H, W); C a multiple of ``group``, H and W of ``patch``.
+        patch: Side of a block in pixels.
+        group: Bands of a block.
+
+    Returns:
+        (N, C/u * H/p * W/p, u*p*p): group of bands slowest, then row, then column; values in band, row, column order.
+    """
+    n, channels, height, width = images.shape
+    cut = patchify(images.reshape(n * channels // group, group, height, width), patch, channels_last=False)
+    return cut.reshape(n, -1, cut.shape[-1])
+
+
+def spectral_unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
+    """The inverse of ``spectral_patchify``: (N, T*rows*cols, u*p*p) to (N, T*u, rows*p, cols*p)."""
+    rows, cols = grid
+    group = patches.shape[-1] // patch**2
+    cells = patches.reshape(len(patches), -1, rows, cols, group, patch, patch)
+    return cells.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(patches), -1, rows * patch, cols * patch)
 
 
 class PatchEmbed(nn.Module):

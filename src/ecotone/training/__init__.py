@@ -1,7 +1,8 @@
 """Training: recipes, the visible loop, monitoring, exact resume."""
 
 from ecotone.training.fit import Loop, fit
-from ecotone.training.pretrain import dry_run, run_recipe
+from ecotone.training.planning import dry_run
+from ecotone.training.pretrain import run_recipe
 from ecotone.training.recipe import Recipe, load_recipe, parse_recipe
 from ecotone.training.run import Run
 

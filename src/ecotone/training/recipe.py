@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ecotone.encoders import SIZES, Readout
+from ecotone.encoders import Readout, encoder_kinds
 from ecotone.errors import RecipeError, nearest
 from ecotone.inputs import Normaliser
 from ecotone.transforms import AnyTransform
@@ -46,14 +46,15 @@ class InputSection(_Section):
         role: Name of the images' role.
         bands: Bands in the model's order; all of the data's by default.
         unit: Unit of the statistics; the data's by default.
-        normaliser: ``z-score`` measures the statistics on the data; else a normaliser with its statistics.
+        normaliser: ``z-score`` measures the statistics on the data; ``published`` takes those that come with the
+            dataset; else a normaliser with its statistics.
         gsd: Smallest and largest metres per pixel accepted; any by default.
     """
 
     role: str = "optical"
     bands: tuple[str, ...] | None = None
     unit: str | None = None
-    normaliser: Literal["z-score"] | Normaliser = "z-score"
+    normaliser: Literal["z-score", "published"] | Normaliser = "z-score"
     gsd: tuple[float, float] | None = None
 
 
@@ -62,7 +63,7 @@ class EncoderSection(_Section):
 
     Attributes:
         kind: Name in the registry.
-        size: A named size (tiny, small, base, large, huge) instead of width, depth and heads.
+        size: A named size of this kind, such as ``base``, instead of width, depth and heads.
         readout: How features become one vector.
         config: Other options of this kind, such as ``patch`` and ``positions``.
     """
@@ -74,11 +75,11 @@ class EncoderSection(_Section):
 
     @model_validator(mode="after")
     def _expand_size(self) -> EncoderSection:
-        if self.size is not None:
-            if self.size not in SIZES:
-                raise ValueError(f"unknown size {self.size!r}. {nearest(self.size, SIZES)}")
-            named = dict(zip(("width", "depth", "heads"), SIZES[self.size], strict=True))
-            self.config = {**named, **self.config}
+        if self.size is not None and self.kind in encoder_kinds():  # building it reports an unknown kind
+            sizes = encoder_kinds()[self.kind].sizes
+            if self.size not in sizes:
+                raise ValueError(f"unknown size {self.size!r}. {nearest(self.size, sizes)}")
+            self.config = {**sizes[self.size], **self.config}
         return self
 
 
@@ -95,12 +96,15 @@ class OptimiserSection(_Section):
     Attributes:
         lr: Peak learning rate for a batch of 256; it scales with the batch (Goyal et al. 2017), as in MAE.
         weight_decay: For matrices only: not for biases, norms and tokens.
+        decay_tokens: Decay tokens, position tables and the gains of global response normalisation too, as timm's
+            split does and the official runs did.
         betas: Decay rates of the moments.
         clip: Largest norm of the gradient; None does not clip.
     """
 
     lr: float = Field(default=1.5e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
+    decay_tokens: bool = False
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float | None = Field(default=None, gt=0)
 
@@ -149,10 +153,14 @@ class MonitorSection(_Section):
 
 
 class Recipe(_Section):
-    """A whole pretraining run.
+    """A whole pretraining run, or a chain of them.
 
     Attributes:
         name: Name of the model it makes.
+        initial: Run or model folder to start from: the weights of its encoder, and of its method where that is the
+            same, are carried over to this size and these bands. None starts from random weights.
+        stages: A chain: each entry is a name and whatever it changes of the keys beside ``stages``; every stage
+            starts from the weights of the one before. The keys beside ``stages`` are then those of the last stage.
         seed: Fixes initial weights, order, augmentation and masks.
         checkpoint_every_images: How often the run's state is saved.
         workers: Processes that read data; 0 reads in the main process.
@@ -160,6 +168,8 @@ class Recipe(_Section):
 
     name: str
     seed: int = 0
+    initial: str | None = None
+    stages: list[Recipe] = []
     data: DataSection
     input: InputSection = InputSection()
     encoder: EncoderSection = EncoderSection()
@@ -170,6 +180,29 @@ class Recipe(_Section):
     monitor: MonitorSection = MonitorSection()
     checkpoint_every_images: int = Field(default=20_000, gt=0)
     workers: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_stages(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or not raw.get("stages"):
+            return raw
+        shared = {key: value for key, value in raw.items() if key != "stages"}
+        if not all(isinstance(part, dict) and part.get("name") for part in raw["stages"]):
+            raise ValueError("every entry of stages needs a name")
+        stages = [_merged(shared, part) for part in raw["stages"]]
+        return {**stages[-1], "name": raw.get("name"), "stages": stages}
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``; sections are merged key by key, except where the kind changes."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = base.get(key)
+        mergeable = (
+            isinstance(value, dict) and isinstance(old, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        )
+        merged[key] = _merged(old, value) if mergeable else value
+    return merged
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ecotone.data import Dataset
+from ecotone.modalities import Modality
 from ecotone.samples import Sample
 from ecotone.sensors import unit
 from ecotone.transforms import resize_sample
@@ -24,6 +25,10 @@ class Resized:
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+    @property
+    def modalities(self) -> Mapping[str, Modality]:
+        return getattr(self._dataset, "modalities", {})
 
     def keys(self) -> Sequence[str]:
         return self._dataset.keys()

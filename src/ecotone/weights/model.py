@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ecotone.encoders import Encoder, Readout, build_encoder
 from ecotone.errors import CheckpointError
@@ -18,6 +20,7 @@ from ecotone.files import replacing
 from ecotone.inputs import InputSpec
 
 CARD, WEIGHTS = "ecotone.yaml", "model.safetensors"
+METHOD = "method.safetensors"  # encoder and decoder, to go on training; beside a model, or in the folder of its run
 
 
 class EncoderCard(BaseModel):
@@ -143,3 +146,25 @@ def load_model(path: str | Path) -> Model:
     encoder.load_state_dict(state, strict=True)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
     return Model(encoder.eval(), card, digest, folder, card.name)
+
+
+def save_method_state(state: Mapping[str, Tensor], folder: str | Path) -> Path:
+    """Write the weights of a whole method, encoder and decoder, so that training can go on from them."""
+    file = Path(folder) / METHOD
+    with replacing(file) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary, metadata={"format": "pt"})
+    return file
+
+
+def load_method_state(path: str | Path) -> dict[str, Tensor] | None:
+    """The weights of the method that made a model, from its folder or that of its run; None if they were not kept.
+
+    Raises:
+        CheckpointError: There is no model, or the file is damaged.
+    """
+    folder = model_folder(path)
+    file = next((f for f in (folder / METHOD, folder.parent / METHOD) if f.is_file()), None)
+    try:
+        return None if file is None else load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error

@@ -1,11 +1,14 @@
-"""Sine-cosine positions, plain and scaled by the ground sample distance."""
+"""Positions: sine-cosine, plain and scaled by the ground sample distance; and learned tables of any size."""
 
 from __future__ import annotations
 
+from math import isqrt
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ecotone.errors import InputError
+from ecotone.errors import CheckpointError, InputError
 
 
 def sincos_positions(width: int, grid: tuple[int, int], scale: Tensor | None = None) -> Tensor:
@@ -47,3 +50,45 @@ def _axis(position: Tensor, quarter: int) -> Tensor:
     omega = 1 / 10000 ** (torch.arange(quarter, dtype=torch.float32, device=position.device) / quarter)
     angle = position[..., None] * omega
     return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+def resize_grid(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A learned table of a square grid (1, side*side, D), bicubic to another grid: (1, rows*cols, D).
+
+    Raises:
+        CheckpointError: The table is not that of a square grid.
+    """
+    side = isqrt(table.shape[1])
+    if side * side != table.shape[1]:
+        raise CheckpointError(
+            "a table of positions does not belong to a square grid",
+            found=f"{table.shape[1]} positions",
+            expected="a square number",
+        )
+    if grid == (side, side):
+        return table
+    cells = table.float().transpose(1, 2).unflatten(2, (side, side))
+    return F.interpolate(cells, grid, mode="bicubic").flatten(2).transpose(1, 2).to(table.dtype)
+
+
+def resize_line(table: Tensor, length: int) -> Tensor:
+    """A learned table along one axis (1, T, D), linear to another length: (1, length, D)."""
+    if table.shape[1] == length:
+        return table
+    return F.interpolate(table.float().transpose(1, 2), length, mode="linear").transpose(1, 2).to(table.dtype)
+
+
+def separable_positions(line: Tensor, cells: Tensor, keep: Tensor | None = None) -> Tensor:
+    """Sums of a position along the spectrum and one on the grid, the former slowest.
+
+    Args:
+        line: (1, T, D).
+        cells: (1, L, D), the grid in raster order.
+        keep: (N, K) indices into the T*L sums; all when not given.
+
+    Returns:
+        (1, T*L, D), or (N, K, D) with ``keep``.
+    """
+    if keep is None:
+        return (line[:, :, None] + cells[:, None]).flatten(1, 2)
+    return F.embedding(keep // cells.shape[1], line[0]) + F.embedding(keep % cells.shape[1], cells[0])

@@ -2,6 +2,7 @@
 
 from ecotone.data.base import Dataset, DatasetInfo
 from ecotone.data.cached import Cached
+from ecotone.data.cropped import Cropped
 from ecotone.data.opening import open_dataset
 from ecotone.data.quarantine import Quarantine
 from ecotone.data.statistics import band_statistics
@@ -9,6 +10,7 @@ from ecotone.data.stream import DataStream, batches
 
 __all__ = [
     "Cached",
+    "Cropped",
     "DataStream",
     "Dataset",
     "DatasetInfo",

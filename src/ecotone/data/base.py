@@ -66,3 +66,12 @@ class Dataset(Protocol):
     def labels(self) -> Sequence[str]:
         """One label per sample as written in the manifest (empty strings if there are none), without reading pixels."""
         ...
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A dataset whose samples are drawn at random when training reads them, such as a crop of a large image."""
+
+    def draw(self, index: int, seed: int) -> Sample:
+        """The sample as this seed draws it; the same for the same seed."""
+        ...

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch.utils.data import DataLoader
 
-from ecotone.data.base import Dataset
+from ecotone.data.base import Dataset, Drawn
 from ecotone.errors import DataError, EcotoneError
 from ecotone.randomness import stream_seeds
 from ecotone.samples import Batch, Sample, collate
@@ -47,23 +47,29 @@ class Reader:
         epoch, indices = order
         broken: dict[str, str] = {}
         try:
-            read = [self._read(index, broken) for index in indices]
+            seeds = self._seeds(epoch, indices)
+            read = [self._read(i, seeds[n] if seeds else None, broken) for n, i in enumerate(indices)]
             samples = [s for s in read if s is not None]
-            batch = collate(samples, self._seeds(epoch, indices)) if samples else None
+            batch = collate(samples, seeds) if samples else None
             return Fetched(batch, len(indices), broken)
         except EcotoneError as error:  # sent as a value, so that the user's sentence arrives without a traceback
             return Fetched(None, len(indices), broken, error)
 
-    def _read(self, index: int, broken: dict[str, str]) -> Sample | None:
+    def _read(self, index: int, seed: int | None, broken: dict[str, str]) -> Sample | None:
         if self._strict:
-            return self._dataset[index]
+            return self._one(index, seed)
         tries = SUBSTITUTES if self._seed is not None else 1
         for i in range(index, index + min(tries, len(self._dataset))):
             try:
-                return self._dataset[i % len(self._dataset)]
+                return self._one(i % len(self._dataset), seed)
             except DataError as error:
                 broken[self._dataset.keys()[i % len(self._dataset)]] = str(error)
         return None
+
+    def _one(self, index: int, seed: int | None) -> Sample:
+        if seed is not None and isinstance(self._dataset, Drawn):
+            return self._dataset.draw(index, seed)
+        return self._dataset[index]
 
     def _seeds(self, epoch: int, indices: Sequence[int]) -> Sequence[int] | None:
         if self._seed is None:

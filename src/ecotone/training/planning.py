@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ecotone.data import Cached, Dataset, band_statistics, open_dataset
+from ecotone.data import Cached, Cropped, Dataset, band_statistics, open_dataset
 from ecotone.encoders import build_encoder, encoder_class
 from ecotone.errors import DataError, InputError
 from ecotone.inputs import InputSpec, RoleSpec, ZScore, ZScoreByLevel
@@ -57,6 +57,8 @@ def plan(recipe: Recipe) -> Plan:
         dataset = Resized(dataset, data.size)
     if data.cache:
         dataset = Cached(dataset)
+    if data.crop is not None:
+        dataset = Cropped(dataset, data.crop)
     probe = _probe(dataset)
     spec = build_spec(recipe, dataset, probe)
     options = method_class(recipe.method.kind).complete(dict(recipe.method.config), dataset)

@@ -27,7 +27,9 @@ class DataSection(_Section):
         sensor: Sensor, where the data do not say.
         gsd: Metres per pixel, where the data do not say.
         size: Side in pixels to which images of another size are resized (anti-aliased bicubic; the GSD follows), so
-            that they fit into one batch. Without it all images must have one size.
+            that they fit into one batch. Without it or ``crop`` all images must have one size.
+        crop: Side in pixels of a square cut from each image at a random place whenever it is read, at the image's own
+            GSD; what lies outside a smaller image counts as not observed.
         cache: Keep decoded images in memory.
     """
 
@@ -36,6 +38,7 @@ class DataSection(_Section):
     sensor: str | None = None
     gsd: float | None = Field(default=None, gt=0)
     size: int | None = Field(default=None, gt=0)
+    crop: int | None = Field(default=None, gt=0)
     cache: bool = True
 
 

@@ -1,7 +1,8 @@
 """Datasets: readers that yield samples, and the stream of batches."""
 
-from ecotone.data.base import Dataset, DatasetInfo
+from ecotone.data.base import Dataset, DatasetInfo, modalities_of
 from ecotone.data.cached import Cached
+from ecotone.data.catalog import MMEarth
 from ecotone.data.cropped import Cropped
 from ecotone.data.opening import open_dataset
 from ecotone.data.quarantine import Quarantine
@@ -14,8 +15,10 @@ __all__ = [
     "DataStream",
     "Dataset",
     "DatasetInfo",
+    "MMEarth",
     "Quarantine",
     "band_statistics",
     "batches",
+    "modalities_of",
     "open_dataset",
 ]

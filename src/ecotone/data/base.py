@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from ecotone.modalities import Modality
 from ecotone.samples import Sample
 
 
@@ -75,3 +76,11 @@ class Drawn(Protocol):
     def draw(self, index: int, seed: int) -> Sample:
         """The sample as this seed draws it; the same for the same seed."""
         ...
+
+
+def modalities_of(dataset: Dataset) -> Mapping[str, Modality]:
+    """The modalities that a dataset offers for prediction, by name; none for most datasets.
+
+    A dataset that has some says so by an attribute ``modalities``; a dataset around another one passes it through.
+    """
+    return getattr(dataset, "modalities", {})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ecotone.data.base import Dataset
+from ecotone.data.base import Dataset, modalities_of
 from ecotone.errors import DataError
+from ecotone.modalities import Modality
 from ecotone.samples import Image, Sample
 
 Shape = tuple[str, torch.Size, torch.dtype]  # role, shape and type of an image's pixels
@@ -23,7 +24,7 @@ class Cached:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        self.info = dataset.info
+        self.info, self._dataset = dataset.info, dataset
         self._keys, self._labels, self._splits = dataset.keys(), dataset.labels(), dataset.splits()
         self._samples: list[Sample | DataError] = []
         self._places: list[dict[str, tuple[Shape, int]]] = []
@@ -50,6 +51,10 @@ class Cached:
 
     def splits(self) -> Sequence[str]:
         return self._splits
+
+    @property
+    def modalities(self) -> Mapping[str, Modality]:
+        return modalities_of(self._dataset)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self._samples[index]

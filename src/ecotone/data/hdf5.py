@@ -20,6 +20,28 @@ from ecotone.samples import Sample
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
+class ProcessFile:
+    """An HDF5 file that every process opens for itself when it first reads, because handles must not cross a fork.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: Any = None
+        self._process = 0
+
+    def opened(self) -> Any:
+        """The open file of this process."""
+        if self._handle is None or self._process != os.getpid():
+            self._handle, self._process = h5py.File(self.path), os.getpid()
+        return self._handle
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_handle": None, "_process": 0}
+
+
 class Hdf5Array:
     """The images of one array in an HDF5 file. Attributes bands, units and gsd of the array complete the declaration.
 
@@ -34,8 +56,7 @@ class Hdf5Array:
     def __init__(self, folder: Path, facts: Facts) -> None:
         declared = facts.declared
         self._file = folder / inside(declared.file or _only_file(folder), folder)
-        self._handle: Any = None
-        self._process = 0
+        self._open = ProcessFile(self._file)
         if not self._file.is_file():
             raise DataError(f"there is no file {self._file}", mend="Correct the key file in dataset.yaml.")
         try:
@@ -68,7 +89,7 @@ class Hdf5Array:
     def __getitem__(self, index: int) -> Sample:
         key = self._key(index)
         try:
-            values = np.asarray(self._opened()[self._array][index])
+            values = np.asarray(self._open.opened()[self._array][index])
         except OSError as error:
             raise DataError(f"cannot read {key} of {self._file}", found=error) from error
         image = self._facts.image(values, str(self._file))
@@ -78,15 +99,6 @@ class Hdf5Array:
         if not 0 <= index < self._length:
             raise IndexError(index)
         return f"{self._file.name}#{index}"
-
-    def _opened(self) -> Any:
-        # HDF5 handles must not cross a fork.
-        if self._handle is None or self._process != os.getpid():
-            self._handle, self._process = h5py.File(self._file), os.getpid()
-        return self._handle
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None, "_process": 0}
 
 
 def _only_file(folder: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecotone.data.base import Dataset
+from ecotone.data.catalog.mmearth import GSD, MMEarth, is_mmearth
 from ecotone.data.facts import Facts
 from ecotone.data.hdf5 import HDF5_SUFFIXES, Hdf5Array
 from ecotone.data.images import ImageFolder
@@ -27,7 +28,7 @@ def open_dataset(
     unit: str | None = None,
     gsd: float | None = None,
 ) -> Dataset:
-    """Open a folder of images, of tar shards, or with an HDF5 file; or one such file.
+    """Open a folder of images, of tar shards, with an HDF5 file, or with MMEarth; or one such file.
 
     A folder may hold ``manifest.csv`` (path, label, split) and ``dataset.yaml``; else class folders, split folders
     with class folders within, or just images. What is given here comes before what ``dataset.yaml`` declares.
@@ -63,6 +64,8 @@ def open_dataset(
 
 def _open(place: Path, folder: Path, facts: Facts, split: str | None) -> Dataset:
     declared = facts.declared
+    if declared.format == "mmearth" or (not declared.format and not declared.dataset and is_mmearth(folder)):
+        return _open_mmearth(folder, facts, split)
     shards = [place] if place.suffix == ".tar" else sorted(folder.glob("*.tar"))
     if declared.format == "webdataset" or place.suffix == ".tar" or (shards and not declared.format):
         if not shards:
@@ -73,7 +76,25 @@ def _open(place: Path, folder: Path, facts: Facts, split: str | None) -> Dataset
             raise DataError(f"{folder} has no split {split!r}", found="no splits", mend="Leave the split out.")
         return Hdf5Array(folder, facts)
     if declared.format not in (None, "images"):
-        raise DataError(f"{folder} has an unknown format {declared.format!r}", expected="images, hdf5 or webdataset")
+        raise DataError(
+            f"{folder} has an unknown format {declared.format!r}", expected="images, hdf5, webdataset or mmearth"
+        )
     if place.is_file():
         raise DataError(f"{place} is not a dataset", expected="a folder, a tar shard or an HDF5 file")
     return ImageFolder(folder, facts, split)
+
+
+def _open_mmearth(folder: Path, facts: Facts, split: str | None) -> MMEarth:
+    for name, wanted, own in (
+        ("sensor", facts.sensor, ("sentinel2-l2a", "sentinel2-l1c")),
+        ("unit", facts.unit, ("reflectance x 10000",)),
+        ("gsd", facts.gsd, (GSD,)),
+    ):
+        if wanted is not None and wanted not in own:
+            raise DataError(
+                f"{folder} is MMEarth, whose {name} is known",
+                found=wanted,
+                expected=" or ".join(map(str, own)),
+                mend=f"Leave {name} out.",
+            )
+    return MMEarth(folder, split, bands=facts.bands or None)

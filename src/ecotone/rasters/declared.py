@@ -22,7 +22,7 @@ class Declaration(BaseModel):
     Attributes:
         name: Name of the dataset.
         task: ``classification``, ``multilabel``, ``segmentation`` … or ``none``.
-        format: ``hdf5`` or ``webdataset``; absent for folders of images.
+        format: ``hdf5``, ``webdataset`` or ``mmearth``; absent for folders of images.
         file: The HDF5 file, relative to the folder.
         dataset: The array in the HDF5 file, of shape (N, C, H, W).
         sensor: Name in the sensor registry, or a sensor file relative to the folder.

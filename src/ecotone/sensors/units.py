@@ -17,7 +17,8 @@ class Unit:
     Attributes:
         name: The word used in files and messages.
         quantity: What is measured; the base units are reflectance as a fraction, display brightness 0-255,
-            backscatter as linear power, metres, kelvin, class index, and plain digital number.
+            backscatter as linear power, metres, metres and degrees of a terrain, kelvin, class index, and plain
+            digital number.
         scale: Factor to the base unit.
         offset: Added after the factor.
         decibel: The value is ``10 * log10`` of the base value; scale and offset then do not apply.
@@ -67,6 +68,8 @@ UNITS = {
         Unit("linear power", "backscatter"),
         Unit("dB", "backscatter", decibel=True),
         Unit("metre", "elevation"),
+        # An elevation band and its slope band in one image; converts into nothing else.
+        Unit("metre, degree", "terrain"),
         Unit("kelvin", "temperature"),
         Unit("class", "class"),
         Unit("dn", "digital number"),

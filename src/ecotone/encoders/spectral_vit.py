@@ -67,7 +67,7 @@ class SpectralViT(Encoder):
         super().__init__(spec, readout)
         self._config = {k: v for k, v in locals().items() if k not in {"self", "spec", "readout", "__class__"}}
         self.patch, self.group, self.pad, self.image_size = patch, group, pad, image_size
-        self.final_norm, self.drop_first_token = final_norm, drop_first_token
+        self.final_norm, self.drop_first_token, self.mlp_ratio = final_norm, drop_first_token, mlp_ratio
         bands = len(spec.optical.bands)
         if bands % group and pad == "error":
             raise RecipeError(

@@ -61,7 +61,9 @@ class SpectralGPT(Method):
         self.mask_ratio, self.norm_pixels, self.restore_pixels = mask_ratio, norm_pixels, restore_pixels
         self.token_weight, self.spectral_weight = token_weight, spectral_weight
         self.decoder_embed = nn.Linear(encoder.width, decoder_width)
-        self.decoder_blocks = nn.ModuleList(Block(decoder_width, decoder_heads) for _ in range(decoder_depth))
+        self.decoder_blocks = nn.ModuleList(
+            Block(decoder_width, decoder_heads, encoder.mlp_ratio) for _ in range(decoder_depth)
+        )
         self.decoder_norm = nn.LayerNorm(decoder_width, eps=1e-6)
         self.decoder_pred = nn.Linear(decoder_width, encoder.group * encoder.patch**2)
         for part in (self.decoder_embed, self.decoder_blocks, self.decoder_pred):

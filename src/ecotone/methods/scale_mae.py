@@ -10,6 +10,7 @@ decoding (ViT blocks), upsampling (transposed convolutions), reconstruction (the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,7 +25,7 @@ from ecotone.nn.positions import sincos_positions
 from ecotone.nn.transformer import Block, init_linear
 from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch, ImageBatch
-from ecotone.transforms import downsample
+from ecotone.transforms import downsample, resize
 
 
 class ScaleMAE(Method):
@@ -33,6 +34,10 @@ class ScaleMAE(Method):
     Args:
         encoder: A ViT, with ``gsd`` positions unless the GSD is to be ablated.
         target_ratio: Target size over input size; a batch holds images of the target's size.
+        source_size: Shorter side in pixels of the input view: larger target views are first averaged down to
+            ``source_size * target_ratio``, and their GSD grows with it (the paper's ablation of the input size). None
+            leaves target views as they are. The official code rebuilds such a target by enlarging the input instead,
+            which has no high band left.
         mask_ratio: Fraction of patches hidden from the encoder.
         decoder_width: Token length of the decoding stage and channels of the upsampling stage.
         decoder_depth: Blocks of the decoding stage.
@@ -41,12 +46,14 @@ class ScaleMAE(Method):
         head_layers: Residual convolution blocks in each head.
         shared_head: One head for both bands; the sizes of the two outputs must then ask for the same upsampling.
         progressive: Build the high band on the low band's upsampled map instead of beside it.
-        low_pass: Cells per side of the grid below which frequencies count as low for the high band: the high target
-            is the target minus its reduction to this grid. The paper's 7 of 448 pixels is the default as a ratio.
+        low_pass: Cells along the shorter side of the grid below which frequencies count as low for the high band: the
+            high target is the target minus its reduction to this grid. By default the paper's 7 of 448 pixels, as a
+            ratio.
         low_target: ``input``: the target averaged to the input's size (what the official code computes); ``band``:
             averaged to ``low_target_cells`` and enlarged to the input's size (what the paper says).
-        low_target_cells: Cells per side of the low band: for ``band`` the paper's 56 of 448 pixels by default; for
-            ``input`` an intermediate grid of the averaging, none by default (the official code has one of 224).
+        low_target_cells: Cells along the shorter side of the low band: for ``band`` the paper's 56 of 448 pixels by
+            default; for ``input`` an intermediate grid of the averaging, none by default (the official code has one
+            of 224).
         high_loss: ``l1`` (the paper) or ``l2`` (the default of the official command line).
         high_weight: Weight of the high band's loss.
         sum_channels: Sum the error over channels instead of averaging it. The official code divides by the number of
@@ -63,6 +70,7 @@ class ScaleMAE(Method):
         encoder: ViT,
         *,
         target_ratio: int = 2,
+        source_size: int | None = None,
         mask_ratio: float = 0.75,
         decoder_width: int = 512,
         decoder_depth: int = 3,
@@ -81,7 +89,8 @@ class ScaleMAE(Method):
     ) -> None:
         super().__init__(encoder)
         self._config = {k: v for k, v in locals().items() if k not in {"self", "encoder", "__class__"}}
-        self.target_ratio, self.mask_ratio, self.filter = target_ratio, mask_ratio, filter
+        self.target_ratio, self.source_size = target_ratio, source_size
+        self.mask_ratio, self.filter = mask_ratio, filter
         self.low_pass, self.low_target, self.low_target_cells = low_pass, low_target, low_target_cells
         self.high_loss, self.high_weight, self.sum_channels = high_loss, high_weight, sum_channels
 
@@ -112,7 +121,7 @@ class ScaleMAE(Method):
         return dict(self._config)
 
     def input_size(self, size: int) -> int:
-        return size // self.target_ratio
+        return self.source_size or size // self.target_ratio
 
     def forward(self, batch: Batch, random: SampleRandom) -> dict[str, Tensor]:
         target = self._image(self.encoder.spec.prepare(batch))
@@ -152,14 +161,16 @@ class ScaleMAE(Method):
     def targets(self, target: Tensor, low_size: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Low and high band of normalised target images (N, C, H, W); the low band has ``low_size``."""
         size = target.shape[-2:]
-        cells = self.low_pass or max(1, round(min(size) * 7 / 448))
-        high = target - _enlarge(F.interpolate(target, (cells, cells), mode="area"), size)
-        cells = self.low_target_cells
+        high = target - _enlarge(self._coarse(target), size)
         if self.low_target == "band":
-            cells = cells or max(1, round(min(size) * 56 / 448))
-            return _enlarge(F.interpolate(target, (cells, cells), mode="area"), low_size), high
-        coarse = target if cells is None else F.interpolate(target, (cells, cells), mode="area")
-        return F.interpolate(coarse, tuple(low_size), mode="area"), high
+            return _enlarge(_average(target, _cells(size, self.low_target_cells, 56 / 448)), low_size), high
+        cells = self.low_target_cells
+        coarse = target if cells is None else _average(target, _cells(size, cells, 1.0))
+        return _average(coarse, low_size), high
+
+    def _coarse(self, image: Tensor) -> Tensor:
+        """The image averaged to the grid that divides low from high frequencies."""
+        return _average(image, _cells(image.shape[-2:], self.low_pass, 7 / 448))
 
     def losses(
         self, targets: tuple[Tensor, Tensor], predictions: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor]
@@ -196,7 +207,10 @@ class ScaleMAE(Method):
         return low, high
 
     def _image(self, prepared: Batch) -> ImageBatch:
+        """The target view: the prepared image, averaged down where the source size asks for it."""
         image = next(iter(prepared.images.values()))
+        if self.source_size is not None and min(image.size) != self.source_size * self.target_ratio:
+            image = resize(image, _cells(image.size, self.source_size * self.target_ratio, 1.0), "area")
         side = self.encoder.patch * self.target_ratio
         if any(n % side for n in image.size):
             raise InputError(
@@ -214,8 +228,7 @@ class ScaleMAE(Method):
         mask = self.mask(source, random)
         low, high = (p.float() for p in self.predict(batch, source, mask))
         weight_low, _ = self._weights(mask, target)
-        cells = self.low_pass or max(1, round(min(target.size) * 7 / 448))
-        coarse = _enlarge(F.interpolate(low, (cells, cells), mode="area"), high.shape[-2:])
+        coarse = _enlarge(_average(low, self._coarse(high).shape[-2:]), high.shape[-2:])
         return Picture(
             {
                 "input": source.pixels[:, 0] * (1 - weight_low),
@@ -306,6 +319,17 @@ def _upsampling(pixels: int, neck: int) -> tuple[int, int]:
             f"patch times target ratio must be a multiple of {neck}", found=pixels, mend="Choose another patch size."
         )
     return (factor // 2, 2) if factor % 2 == 0 else (factor, 1)
+
+
+def _cells(size: Sequence[int], shorter: int | None, ratio: float) -> tuple[int, int]:
+    """Rows and columns of a grid with the image's aspect: ``shorter`` cells on the shorter side, or by the ratio."""
+    scale = ratio if shorter is None else shorter / min(size)
+    rows, cols = (max(1, round(n * scale)) for n in size)
+    return rows, cols
+
+
+def _average(image: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(image, tuple(size), mode="area")
 
 
 def _enlarge(image: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

@@ -47,9 +47,8 @@ def reasons(state: Mapping[str, Tensor], why: Mapping[tuple[str, ...], str]) -> 
 
 
 def numbered(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many parts the names count, as in ``blocks.11.``: one more than the largest number after the prefix."""
-    numbers = (name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix))
-    return 1 + max((int(n) for n in numbers if n.isdigit()), default=-1)
+    """How many different parts the names number, as in ``blocks.11.`` after the prefix ``blocks.``."""
+    return len({name[len(prefix) :].partition(".")[0] for name in state if name.startswith(prefix)})
 
 
 def shape(state: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ecotone.errors import CheckpointError
 from ecotone.weights.official.base import Converted, named, numbered, reasons, shape, square
 
 ENCODER = (
@@ -33,7 +34,6 @@ DECODER = (
 IGNORED = {
     ("head.",): "head of a fine-tuned classifier",
     ("conv0.", "conv1.", "conv2.", "conv3.", "fc.", "decoder.", "cls_seg."): "dense head of a fine-tuned model",
-    ("pos_embed",): "a joint table of positions, which cannot be split into spatial and spectral ones",
 }
 
 
@@ -44,11 +44,17 @@ def convert(state: Mapping[str, Tensor]) -> Converted:
         CheckpointError: These are not such weights.
     """
     state = _renamed(state)
+    if "pos_embed" in state:
+        raise CheckpointError(
+            "this classifier has a joint table of positions, which cannot be split into spatial and spectral ones",
+            found=f"pos_embed {tuple(state['pos_embed'].shape)}",
+            expected="pos_embed_spatial and pos_embed_temporal, as the pretraining model has",
+            mend="Import the pretrained file that it was fine-tuned from.",
+        )
     width, _, group, patch, _ = shape(state, "patch_embed.proj.weight", 5)
     state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].squeeze(1)  # Conv3d over one channel
     encoder, decoder, ignored = named(state, ENCODER), named(state, DECODER), reasons(state, IGNORED)
     image_size = patch * square(state, "pos_embed_spatial")
-    dense = bool(named(state, ("cls_seg.",)))
     return Converted(
         encoder=encoder,
         decoder=decoder,
@@ -59,8 +65,6 @@ def convert(state: Mapping[str, Tensor]) -> Converted:
             "width": width,
             "depth": numbered(state, "blocks."),
             "class_token": "cls_token" in state,
-            # The dense heads were trained on the last block's output as it is; their files hold an unused norm.
-            **({"final_norm": "pooled"} if dense else {}),
         },
         method_options={
             "decoder_width": shape(state, "decoder_embed.weight", 2)[0],

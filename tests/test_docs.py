@@ -149,7 +149,7 @@ def test_every_transform_key_unit_and_normaliser_is_named():
 
 @pytest.mark.parametrize("kind", method_kinds())
 def test_every_option_of_a_method_is_explained(kind):
-    text = section(DOCS / "concepts/methods.md", kind)
+    text = prose(DOCS / f"methods/{kind}.md")
     code = method_kinds()[kind].__init__.__kwdefaults__
     assert all(f"`{name}`" in text for name in code)
 

@@ -7,16 +7,20 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ecotone.encoders.base import Encoder, Features, Pooling, Readout
+from ecotone.encoders.convnext import ConvNeXt
+from ecotone.encoders.spectral_vit import SpectralViT
 from ecotone.encoders.vit import SIZES, ViT
 from ecotone.errors import RecipeError, nearest
 from ecotone.inputs import InputSpec
 
 __all__ = [
     "SIZES",
+    "ConvNeXt",
     "Encoder",
     "Features",
     "Pooling",
     "Readout",
+    "SpectralViT",
     "ViT",
     "build_encoder",
     "encoder_class",
@@ -27,7 +31,8 @@ __all__ = [
 @cache
 def encoder_kinds() -> dict[str, type[Encoder]]:
     """Encoders by kind: the package's own, and those of installed packages with an ``ecotone.encoders`` entry point."""
-    return {ViT.kind: ViT, **{e.name: e.load() for e in entry_points(group="ecotone.encoders")}}
+    own = {e.kind: e for e in (ViT, SpectralViT, ConvNeXt)}
+    return {**own, **{e.name: e.load() for e in entry_points(group="ecotone.encoders")}}
 
 
 def encoder_class(kind: str) -> type[Encoder]:

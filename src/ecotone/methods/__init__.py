@@ -11,15 +11,28 @@ from ecotone.errors import RecipeError, nearest
 from ecotone.methods.base import Method, Picture
 from ecotone.methods.contrastive_mae import ContrastiveMAE
 from ecotone.methods.mae import MAE
+from ecotone.methods.mp_mae import MPMAE
 from ecotone.methods.scale_mae import ScaleMAE
+from ecotone.methods.spectral_gpt import SpectralGPT
 
-__all__ = ["MAE", "ContrastiveMAE", "Method", "Picture", "ScaleMAE", "build_method", "method_class", "method_kinds"]
+__all__ = [
+    "MAE",
+    "MPMAE",
+    "ContrastiveMAE",
+    "Method",
+    "Picture",
+    "ScaleMAE",
+    "SpectralGPT",
+    "build_method",
+    "method_class",
+    "method_kinds",
+]
 
 
 @cache
 def method_kinds() -> dict[str, type[Method]]:
     """Methods by kind: the package's own, and those of installed packages with an ``ecotone.methods`` entry point."""
-    own = {m.kind: m for m in (MAE, ScaleMAE, ContrastiveMAE)}
+    own = {m.kind: m for m in (MAE, ScaleMAE, SpectralGPT, MPMAE, ContrastiveMAE)}
     return {**own, **{e.name: e.load() for e in entry_points(group="ecotone.methods")}}
 
 

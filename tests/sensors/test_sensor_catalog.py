@@ -16,6 +16,11 @@ SHIPPED = {
     "naip": 4,
     "rgb": 3,
     "dem": 1,
+    "sentinel1-orbits": 8,
+    "aster": 2,
+    "canopy-height-eth": 2,
+    "dynamic-world": 1,
+    "esa-worldcover": 1,
 }
 # Rough limits in nm of the roles of the STAC eo extension: a wrong digit in a wavelength falls outside.
 ROLES = {

@@ -65,6 +65,35 @@ def test_aligned_filters_equal_torch_with_aligned_corners(box, out, filter):
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
+@settings(max_examples=40, deadline=None)
+@given(box=boxes, out=st.integers(1, 40))
+def test_nearest_equals_torch_and_invents_no_class(box, out):
+    left, top, side = box
+    pixels = images(1).pixels[:, 0]
+    ours = resample(pixels, torch.tensor([[left, top, side, side]]).float(), (out, out), "nearest")
+    crop = pixels[..., top : top + side, left : left + side]
+    torch.testing.assert_close(ours, F.interpolate(crop, (out, out), mode="nearest-exact"))
+
+
+@pytest.mark.parametrize("shrink", [lambda i: resize(i, (7, 7), "bicubic"), lambda i: downsample(i, 2)])
+def test_class_indices_are_never_averaged(shrink):
+    codes = torch.tensor([-1, 0, 7, 30], dtype=torch.int8)[torch.arange(24 * 24) % 4].view(1, 1, 1, 24, 24)
+    done = shrink(ImageBatch.of(codes, bands=("label",), unit=unit("class"), gsd=10.0))
+    assert set(done.pixels.unique().tolist()) <= {-1.0, 0.0, 7.0, 30.0}
+
+
+@pytest.mark.parametrize("filter", ["area", "nearest", "bilinear", "bicubic", "bilinear-aligned"])
+def test_a_missing_value_stays_where_the_filter_meets_it(filter):
+    whole = images(1)
+    holed = images(1)
+    holed.pixels[0, 0, 1, 12, 5] = float("nan")
+    clean, done = (resize(i, (12, 12), filter).pixels for i in (whole, holed))
+    gone = done.isnan()
+    assert gone[0, 0, 1].sum() <= 16 and not gone[0, 0, 0].any()
+    assert gone.any() or filter in ("nearest", "bilinear-aligned")
+    torch.testing.assert_close(done[~gone], clean[~gone])
+
+
 def test_negative_sizes_mirror():
     pixels = images(1).pixels[:, 0]
     box = torch.tensor([[0.0, 0.0, -24.0, 24.0]])

@@ -24,14 +24,22 @@ def crop_resize(image: ImageBatch, boxes: Tensor, size: tuple[int, int], filter:
 
     Returns:
         Float pixels; GSD times crop size over output size (the geometric mean of both axes); the effective GSD never
-        falls below what it was.
+        falls below what it was. Class indices are those of the nearest pixel, whatever the filter, because a mean of
+        two classes is none. NaN stays where the filter meets it, in its own channel.
     """
     _check_boxes(image, boxes)
+    if image.unit.quantity == "class":
+        filter = "nearest"
     pixels, valid = image.pixels.float(), image.valid
     if valid is not None:  # what was not observed may be anything, NaN included, and must not spread
         pixels = torch.where(valid.unsqueeze(2), pixels, 0.0)
         valid = ~touched(~valid, boxes, size, filter)
-    pixels = resample(pixels, boxes, size, filter)
+    missing = pixels.isnan()
+    if bool(missing.any()):  # 0 x NaN is NaN: a matrix product would carry it to whole rows and columns
+        gone = touched(missing, boxes, size, filter)
+        pixels = resample(pixels.nan_to_num(0.0), boxes, size, filter).masked_fill(gone, float("nan"))
+    else:
+        pixels = resample(pixels, boxes, size, filter)
     shrink = (boxes[:, 2].abs() / size[1] * boxes[:, 3].abs() / size[0]).sqrt().float()
     gsd = image.gsd * shrink
     return replace(image, pixels=pixels, gsd=gsd, effective_gsd=torch.maximum(image.effective_gsd, gsd), valid=valid)
@@ -78,6 +86,8 @@ def downsample(image: ImageBatch, ratio: int, filter: str = "area") -> ImageBatc
     if ratio == 1:
         return image
     size = (height // ratio, width // ratio)
+    if image.unit.quantity == "class":
+        return resize(image, size)
     flat = image.pixels.float().flatten(0, 1)
     if filter == "area":
         small = F.avg_pool2d(flat, ratio)

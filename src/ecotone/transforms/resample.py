@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Filter = Literal["area", "bilinear", "bicubic", "bilinear-aligned", "bicubic-aligned"]
+Filter = Literal["area", "nearest", "bilinear", "bicubic", "bilinear-aligned", "bicubic-aligned"]
 
 
 def resample(pixels: Tensor, boxes: Tensor, size: tuple[int, int], filter: Filter) -> Tensor:
@@ -22,8 +22,9 @@ def resample(pixels: Tensor, boxes: Tensor, size: tuple[int, int], filter: Filte
         pixels: (N, ..., H, W) float.
         boxes: (N, 4) left, top, width, height in pixels; a negative width or height mirrors the crop.
         size: Height and width of the output.
-        filter: ``area`` averages; ``bilinear`` and ``bicubic`` are anti-aliased when they shrink; the ``-aligned``
-            ones sample without anti-aliasing, with the corner pixels' centres aligned.
+        filter: ``area`` averages; ``nearest`` takes the pixel in the middle of each output cell; ``bilinear`` and
+            ``bicubic`` are anti-aliased when they shrink; the ``-aligned`` ones sample without anti-aliasing, with the
+            corner pixels' centres aligned.
 
     Returns:
         (N, ..., *size).
@@ -68,6 +69,8 @@ def axis_weights(start: Tensor, length: Tensor, total: int, out: int, filter: Fi
     start, pixels = start.double(), length.abs().double()
     if filter == "area":
         weights = _area(start, pixels, total, out)
+    elif filter == "nearest":
+        weights = _nearest(start, pixels, total, out)
     elif filter.endswith("aligned"):
         weights = _aligned(start, pixels, total, out, filter)
     else:
@@ -83,6 +86,12 @@ def _area(start: Tensor, length: Tensor, total: int, out: int) -> Tensor:
     pixel = torch.arange(total, device=start.device)
     overlap = (torch.minimum(low + step, pixel + 1.0) - torch.maximum(low, pixel.double())).clamp_min(0)
     return overlap / overlap.sum(-1, keepdim=True)
+
+
+def _nearest(start: Tensor, length: Tensor, total: int, out: int) -> Tensor:
+    """One at the pixel in which the middle of each output cell lies."""
+    middle = start[:, None] + (torch.arange(out, device=start.device) + 0.5) * (length / out)[:, None]
+    return torch.nn.functional.one_hot(middle.long().clamp_max(total - 1), total).double()
 
 
 def _antialiased(start: Tensor, length: Tensor, total: int, out: int, filter: Filter) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class TileTable:
 
     def __init__(self, path: Path) -> None:
         keys: list[str] = []
-        days: list[str] = []
+        days: list[int] = []
         places: list[tuple[float, float]] = []
         kinds: dict[Kind, int] = {}
         codes: list[int] = []
@@ -69,12 +69,12 @@ class TileTable:
                 level = _LEVELS[str(facts["S2_type"]).lower()]
                 kind = level, facts.get("CRS"), _absent(facts.get("BANDS"), level)
                 places.append((float(facts["lat"]), float(facts["lon"])))
-                days.append(str(facts["S2_DATE"]))
+                days.append(date.fromisoformat(facts["S2_DATE"]).toordinal())
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{path} does not describe tile {key!r}",
-                    found=f"no usable {error}",
-                    expected="S2_type (l1c or l2a), S2_DATE, lat and lon",
+                    found=f"{type(error).__name__}: {error}",
+                    expected="S2_type (l1c or l2a), S2_DATE (YYYY-MM-DD), lat and lon",
                 ) from error
             keys.append(key)
             codes.append(kinds.setdefault(kind, len(kinds)))
@@ -83,7 +83,7 @@ class TileTable:
         order = np.argsort(ids := np.array([k.encode() for k in keys]), kind="stable")
         self._path, self._kinds = path, list(kinds)
         self._ids, self._codes = ids[order], np.array(codes, np.uint32)[order]
-        self._days, self._places = np.array(days, "datetime64[D]")[order], np.array(places)[order]
+        self._days, self._places = np.array(days, np.int32)[order], np.array(places)[order]
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -104,8 +104,7 @@ class TileTable:
             raise DataError(f"{self._path} does not describe tile {key.decode(errors='replace')!r}")
         level, crs, absent = self._kinds[int(self._codes[at])]
         lat, lon = self._places[at].tolist()
-        day: Any = self._days[at].astype("datetime64[s]").item()
-        return Tile(key.decode(), level, crs, absent, day, lat, lon)
+        return Tile(key.decode(), level, crs, absent, datetime.fromordinal(int(self._days[at])), lat, lon)
 
 
 def _absent(bands: dict[str, list[str] | None] | None, level: str) -> frozenset[str]:

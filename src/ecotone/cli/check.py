@@ -19,13 +19,15 @@ def check(
     target: Annotated[Path, typer.Argument(help="Recipe (YAML), or a model or run folder.")],
     raster: Annotated[Path | None, typer.Argument(help="Raster to hold against the model.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key.")] = None,
-    schema_only: Annotated[bool, typer.Option("--schema-only", help="Validate the recipe without its data.")] = False,
+    schema_only: Annotated[bool, typer.Option("--schema-only", help="Without its data: options and parameters.")] = False,
     sensor: Annotated[str | None, typer.Option(help="Sensor of the raster, where it does not say.")] = None,
     json_: JsonOption = None,
 ) -> None:
     """Dry-run a recipe, or hold a raster against a model, without writing anything.
 
     Example: ecotone check recipes/eurosat-laptop.yaml
+
+    Example: ecotone check --schema-only recipes/scale-mae-fmow.yaml
 
     Example: ecotone check runs/s2 scene.tif --sensor sentinel2-l2a
     """
@@ -36,13 +38,12 @@ def check(
 
 
 def _check_recipe(path: Path, overrides: list[str] | None, schema_only: bool) -> dict:
-    from ecotone.training import dry_run, load_recipe
+    from ecotone.training import blueprint, dry_run, load_recipe
 
     recipe = load_recipe(path, overrides)
-    if schema_only:
-        return {"recipe": recipe.name, "stages": [stage.name for stage in recipe.stages], "valid": True}
-    stages = {stage.name: dry_run(stage) for stage in recipe.stages}
-    return {"recipe": recipe.name, "stages": stages, "valid": True} if stages else {**dry_run(recipe), "valid": True}
+    look = blueprint if schema_only else dry_run
+    stages = {stage.name: look(stage) for stage in recipe.stages}
+    return {"recipe": recipe.name, **({"stages": stages} if stages else look(recipe)), "valid": True}
 
 
 def _check_model(folder: Path, raster: Path | None, sensor: str | None) -> dict:

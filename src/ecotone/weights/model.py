@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ecotone.encoders import Encoder, Readout, build_encoder
 from ecotone.errors import CheckpointError
-from ecotone.files import replacing
+from ecotone.files import file_sha256, replacing
 from ecotone.inputs import InputSpec
 
 CARD, WEIGHTS = "ecotone.yaml", "model.safetensors"
@@ -41,6 +40,7 @@ class Card(BaseModel):
         name: A name for people.
         encoder: The architecture; ``image_size`` is the side in pixels it was trained at.
         input: What the encoder accepts.
+        weights_sha256: Of ``model.safetensors``; cards of older versions have none.
         recipe: The resolved recipe; empty for imported weights.
         provenance: Command, version, data, images seen and the like.
     """
@@ -50,6 +50,7 @@ class Card(BaseModel):
     name: str
     encoder: EncoderCard
     input: InputSpec
+    weights_sha256: str | None = None
     recipe: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
 
@@ -87,37 +88,46 @@ def save_model(
         DataError: The folder cannot be written.
     """
     folder = Path(folder)
+    state = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
     card = Card(
         name=name,
         encoder=EncoderCard(kind=encoder.kind, config=encoder.config(), readout=encoder.readout, image_size=image_size),
         input=encoder.spec,
+        weights_sha256=file_sha256(folder / WEIGHTS),
         recipe=recipe or {},
         provenance=provenance or {},
     )
-    state = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
     with replacing(folder / CARD) as temporary:
         temporary.write_text(yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False), "utf-8")
     return folder
 
 
 def model_folder(path: str | Path) -> Path:
-    """The model folder that a path names: itself, or the ``model`` folder of a run.
+    """The model folder that a path names: itself, the ``model`` folder of a run, or released weights by their name.
+
+    Released weights (``ecotone weights list``) are downloaded and imported into the cache on first use.
 
     Raises:
         CheckpointError: There is no model there.
+        DataError: Released weights cannot be downloaded.
     """
+    from ecotone.weights.catalogue import catalogue
+    from ecotone.weights.fetching import fetch_model  # which itself writes model folders
+
     path = Path(path)
     for folder in (path, path / "model"):
         if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
             return folder
+    if not path.exists() and str(path) in catalogue():
+        return fetch_model(str(path))
     found = "no such folder" if not path.exists() else "a file" if path.is_file() else "a folder without them"
     raise CheckpointError(
         f"{path} is not a model",
         found=found,
         expected=f"a run or model folder with {CARD} and {WEIGHTS}",
-        mend="Give the folder that `ecotone pretrain --out` wrote.",
+        mend="Give the folder that `ecotone pretrain --out` wrote, or a name that `ecotone weights list` prints.",
     )
 
 
@@ -125,7 +135,7 @@ def load_model(path: str | Path) -> Model:
     """Load a model folder or the model of a run, strictly: every tensor of the encoder and no other.
 
     Raises:
-        CheckpointError: The folder is no model, is damaged, or its weights do not fit its card.
+        CheckpointError: The folder is no model, is damaged, or its weights are not those of its card.
     """
     folder = model_folder(path)
     try:
@@ -144,8 +154,15 @@ def load_model(path: str | Path) -> Model:
             expected=expected.get(odd[0], "absent"),
         )
     encoder.load_state_dict(state, strict=True)
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
-    return Model(encoder.eval(), card, digest, folder, card.name)
+    digest = file_sha256(folder / WEIGHTS)
+    if card.weights_sha256 not in (None, digest):
+        raise CheckpointError(
+            f"the weights in {folder} are not those that its card was written for",
+            found=f"sha256 {digest}",
+            expected=card.weights_sha256,
+            mend="Get the folder again, or import it again.",
+        )
+    return Model(encoder.eval(), card, digest[:16], folder, card.name)
 
 
 def save_method_state(state: Mapping[str, Tensor], folder: str | Path) -> Path:

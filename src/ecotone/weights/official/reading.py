@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zipfile
 from argparse import Namespace
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ecotone.errors import CheckpointError
+from ecotone.files import file_sha256
 
 # What the released files hold besides tensors: the options of the training script, which name paths. A pure path
 # stands in for a real one, so that a file written on one system can be read on another.
@@ -78,12 +78,6 @@ def read_checkpoint(path: str | Path) -> OfficialCheckpoint:
         epoch=epoch if isinstance(epoch, int) else None,
         args=args if isinstance(args, dict) else {"args": args},
     )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plain(value: Any) -> Any:

@@ -19,6 +19,12 @@ OPTIONS = {
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "contrastive-mae": {"size": 32, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "scale-mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "head_width": 8, "head_layers": 1},
+    "spectral-gpt": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
+}
+VIT = ("vit", {"width": 32, "depth": 2, "heads": 2})
+ENCODERS = {
+    "scale-mae": ("vit", VIT[1] | {"positions": "gsd"}),
+    "spectral-gpt": ("spectral-vit", VIT[1] | {"group": 1, "image_size": 64}),
 }
 
 
@@ -26,9 +32,8 @@ def make(kind, patch=8, **options):
     torch.manual_seed(0)
     normaliser = ZScore(mean=(128.0,) * 3, std=(60.0,) * 3)
     role = RoleSpec(sensor="rgb", bands=("R", "G", "B"), unit="uint8", normaliser=normaliser)
-    positions = "gsd" if kind == "scale-mae" else "sincos"
-    config = {"patch": patch, "width": 32, "depth": 2, "heads": 2, "positions": positions}
-    encoder = build_encoder("vit", InputSpec(roles={"optical": role}), None, config)
+    encoder_kind, config = ENCODERS.get(kind, VIT)
+    encoder = build_encoder(encoder_kind, InputSpec(roles={"optical": role}), None, config | {"patch": patch})
     return build_method(kind, encoder, OPTIONS[kind] | options)
 
 

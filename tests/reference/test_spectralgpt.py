@@ -13,12 +13,13 @@ from roots import ROOT, case_id, cases, close
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ecotone.encoders.spectral_vit import SpectralViT
+from ecotone.encoders import SpectralViT
 from ecotone.inputs import NORMALISED, Identity, InputSpec, RoleSpec
-from ecotone.methods.spectral_gpt import SpectralGPT
+from ecotone.methods import SpectralGPT
 from ecotone.nn.masking import TokenMask, random_mask
 from ecotone.nn.positions import separable_positions
 from ecotone.samples import Batch, ImageBatch
+from ecotone.weights.official.spectral_gpt import convert
 
 BANDS = tuple(f"band{i}" for i in range(64))
 FOLDER = "spectralgpt"
@@ -53,24 +54,6 @@ def build(config: dict, **options) -> SpectralGPT:
     )
 
 
-def our_state(official: dict[str, torch.Tensor], method: SpectralGPT) -> dict[str, torch.Tensor]:
-    """An official state dict under our names: q, k and v side by side, the kernel of the stem without its channel."""
-    state = {}
-    for name, tensor in official.items():
-        part, _, letter = name.rpartition(".attn.")
-        if letter.split(".")[0] in ("q", "k"):
-            continue
-        if letter.split(".")[0] == "v":
-            kind = letter.split(".")[1]
-            name = f"{part}.attn.qkv.{kind}"
-            tensor = torch.cat([official[f"{part}.attn.{c}.{kind}"] for c in "qkv"])
-        if name == "patch_embed.proj.weight":
-            tensor = tensor.squeeze(1)
-        state[name.replace("pos_embed_temporal", "pos_embed_spectral")] = tensor
-    inner = method.encoder.state_dict()
-    return {f"encoder.{k}" if k in inner else k: v for k, v in state.items()}
-
-
 def official_parts(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Our parameters or gradients under the official names."""
     named = {}
@@ -101,7 +84,10 @@ class Case:
     def method(self, **options) -> SpectralGPT:
         method = build(self.config, mask_ratio=self.golden["mask_ratio"], **options)
         official = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
-        method.load_state_dict(our_state(official, method), strict=True)
+        ours = convert(official)
+        encoder = {f"encoder.{name}": tensor for name, tensor in ours.encoder.items()}
+        method.load_state_dict({**encoder, **ours.decoder}, strict=True)
+        assert not ours.unexpected
         return method
 
     @property

@@ -19,7 +19,7 @@ from ecotone.nn.masking import random_mask
 from ecotone.nn.patches import patchify
 from ecotone.nn.positions import sincos_positions
 from ecotone.samples import Batch, ImageBatch
-from ecotone.transforms import resample
+from ecotone.transforms import RandomResizedCrop, downsample, resample
 
 CASES = [p for p in cases("scalemae") if "variants" in json.loads(p.read_text())]
 UNUSED = {"pos_embed", "decoder_pos_embed", "mask_token_decoder"}
@@ -182,9 +182,17 @@ def test_views_from_one_crop(case):
     size = case.config["target_size"][0]
     targets = resample(inputs["raw"], boxes, (size, size), "bicubic-aligned")
     close(targets, inputs["targets"], atol=1e-4)
+    nominal = batch_of(inputs["raw"], 2.5)["optical"]
+    crop = RandomResizedCrop(size=size, filter="bicubic-aligned", inclusive_corners=True).view(nominal, boxes)
+    close(crop.gsd, inputs["target_res"])
+    close(crop.gsd, 2.5 * inputs["ratios"])
+    close(crop.pixels[:, 0], inputs["targets"], atol=1e-4)
     whole = torch.tensor([0.0, 0.0, size, size]).expand(len(targets), 4)
     small = case.config["img_size"]
     close(resample(inputs["targets"], whole, (small, small), "bilinear-aligned"), inputs["imgs"], atol=1e-4)
+    source = downsample(crop, size // small, "bilinear-aligned")
+    close(source.pixels[:, 0], inputs["imgs"], atol=1e-4)
+    close(source.gsd, inputs["input_res"])
 
 
 @cases_with("outputs_default_l2", "state_default", "inputs")

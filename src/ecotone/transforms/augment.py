@@ -59,12 +59,15 @@ class RandomResizedCrop(Transform):
         size: Side of the output in pixels.
         scale: Smallest and largest area of the crop, as fractions of the largest centred square.
         filter: Resampling filter.
+        inclusive_corners: Count one pixel less for the GSD of a crop, as the official Scale-MAE does, which takes the
+            distance of inclusive corners for a width: 0.2 to 0.5 % too small.
     """
 
     name: Literal["random-resized-crop"] = "random-resized-crop"
     size: int = Field(ge=1)
     scale: tuple[float, float] = (0.2, 1.0)
     filter: Filter = "bicubic"
+    inclusive_corners: bool = False
 
     def apply(self, image: ImageBatch, random: SampleRandom) -> ImageBatch:
         height, width = image.size
@@ -73,17 +76,31 @@ class RandomResizedCrop(Transform):
         side = ((low + draw[:, 0] * (high - low)).sqrt() * min(height, width)).round().clamp_min(1)
         left = (draw[:, 1] * (width - side + 1)).floor()
         top = (draw[:, 2] * (height - side + 1)).floor()
-        return crop_resize(image, torch.stack([left, top, side, side], 1), (self.size, self.size), self.filter)
+        return self.view(image, torch.stack([left, top, side, side], 1))
+
+    def view(self, image: ImageBatch, boxes: Tensor) -> ImageBatch:
+        """The view of these boxes (N, 4): left, top, width, height in pixels."""
+        made = crop_resize(image, boxes, (self.size, self.size), self.filter)
+        if not self.inclusive_corners:
+            return made
+        width = boxes[:, 2].float()
+        return replace(made, gsd=made.gsd * (width - 1) / width)
 
 
 class Flip(Transform):
-    """Mirror left to right and top to bottom, each with probability one half."""
+    """Mirror left to right and top to bottom, each with probability one half.
+
+    Attributes:
+        vertical: Also top to bottom; imagery seen from above has no upright, but the published recipes leave it.
+    """
 
     name: Literal["flip"] = "flip"
+    vertical: bool = True
 
     def apply(self, image: ImageBatch, random: SampleRandom) -> ImageBatch:
         draw = random.uniform(2) < 0.5
-        for axis, chosen in zip((-1, -2), draw.unbind(1), strict=True):
+        axes = (-1, -2) if self.vertical else (-1,)
+        for axis, chosen in zip(axes, draw.unbind(1), strict=False):
             image = _map(image, lambda x, axis=axis, chosen=chosen: _where(chosen, x.flip(axis), x))
         return image
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from ecotone.encoders import Encoder
 from ecotone.errors import CheckpointError, RecipeError
 from ecotone.files import replacing
-from ecotone.inputs import NORMALISED, ZScoreByLevel
+from ecotone.inputs import NORMALISED, RoleSpec, ZScoreByLevel
 from ecotone.samples import Batch, ImageBatch
 from ecotone.sensors import unit
 from ecotone.weights.model import Model, load_model
@@ -126,51 +129,69 @@ def _onnx(model: Model, out: Path, size: int, level: str | None) -> Export:
     spec = model.card.input
     if len(spec.roles) > 1:
         raise RecipeError("export to ONNX takes models of one role", found=", ".join(spec.roles))
-    takes_gsd = model.encoder.needs_gsd(model.encoder.config())
-    graph = Graph(model.encoder, _level(model, level)).eval()
+    level = _level(spec.optical, level)
+    graph = Graph(model.encoder, level).eval()
     if sum(p.numel() * 4 for p in graph.parameters()) > ONE_FILE:
         raise CheckpointError("the model does not fit one ONNX file, which ends at 2 GiB", mend="Export safetensors.")
-    trials = [_inputs(model, size, count, takes_gsd) for count in (2, 3)]
-    names = ["pixels", "gsd"][: len(trials[0])]
-    program = torch.onnx.export(
-        graph,
-        trials[0],
+    trials = [synthetic_batch(spec, size, count, level=level) for count in (2, 3)]
+    bands = spec.optical.bands
+    inputs = {"pixels": f"(N, {len(bands)}, {size}, {size}) float32: {', '.join(bands)} in {spec.optical.unit}"}
+    if model.encoder.needs_gsd(model.encoder.config()):
+        inputs["gsd"] = "(N,) float32: metres per pixel"
+    with replacing(out) as temporary, _quiet():
+        _trace(graph, _values(trials[0], list(inputs))).save(temporary, external_data=False)
+        difference, largest, outputs = _compare(model.encoder, temporary, trials)
+    return Export(str(out), "onnx", inputs, outputs, difference, largest)
+
+
+def _trace(graph: Graph, inputs: tuple[Tensor, ...]) -> Any:
+    """The ONNX program of a graph, for any number of images."""
+    batch = tuple({0: torch.export.Dim("batch")} for _ in inputs)
+    # strict: len(tensor), which encoders use, would otherwise fix the number of images
+    traced = torch.export.export(graph, inputs, dynamic_shapes=batch, strict=True)
+    return torch.onnx.export(
+        traced,
         dynamo=True,
-        input_names=names,
+        input_names=["pixels", "gsd"][: len(inputs)],
         output_names=["pooled", "map"],
-        dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in names),
         opset_version=OPSET,
         verbose=False,
     )
-    assert program is not None  # with dynamo it always is a program
-    with replacing(out) as temporary:
-        program.save(temporary, external_data=False)
-        difference, largest, shapes = _compare(graph, temporary, trials)
-    bands = spec.optical.bands
-    pixels = f"(N, {len(bands)}, {size}, {size}) float32: {', '.join(bands)} in {spec.optical.unit}"
-    told = {"pixels": pixels, "gsd": "(N,) float32: metres per pixel"}
-    return Export(str(out), "onnx", {n: told[n] for n in names}, shapes, difference, largest)
 
 
-def _level(model: Model, level: str | None) -> str | None:
-    normaliser = model.card.input.optical.normaliser
+def _values(batch: Batch, names: Sequence[str]) -> tuple[Tensor, ...]:
+    """What a graph with these inputs is given for a batch of one role."""
+    image = next(iter(batch.images.values()))
+    return tuple(image.pixels[:, 0] if name == "pixels" else image.gsd for name in names)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says about packages that are not needed, and about its own parts."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _level(spec: RoleSpec, level: str | None) -> str | None:
+    normaliser = spec.normaliser
     if not isinstance(normaliser, ZScoreByLevel):
         return None
-    chosen = level or level_of(model.card.input.optical)
+    chosen = level or level_of(spec)
     if chosen not in normaliser.levels:
-        raise RecipeError(
-            "the model has no statistics of this level", found=chosen, expected=" or ".join(normaliser.levels)
-        )
+        known = " or ".join(normaliser.levels)
+        raise RecipeError("the model has no statistics of this level", found=chosen, expected=known)
     return chosen
 
 
-def _inputs(model: Model, size: int, count: int, takes_gsd: bool) -> tuple[Tensor, ...]:
-    image = synthetic_batch(model.card.input, size, count)[next(iter(model.card.input.roles))]
-    return (image.pixels[:, 0], image.gsd) if takes_gsd else (image.pixels[:, 0],)
-
-
-def _compare(graph: Graph, file: Path, trials: Sequence[tuple[Tensor, ...]]) -> tuple[float, float, dict[str, str]]:
-    """The largest absolute difference between ONNX Runtime and PyTorch, the largest feature, and what comes out.
+def _compare(encoder: Encoder, file: Path, trials: Sequence[Batch]) -> tuple[float, float, dict[str, str]]:
+    """The largest absolute difference between ONNX Runtime and the encoder, the largest feature, and what comes out.
 
     Raises:
         CheckpointError: The difference is more than rounding.
@@ -180,11 +201,11 @@ def _compare(graph: Graph, file: Path, trials: Sequence[tuple[Tensor, ...]]) -> 
     session = InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
     difference = largest = 0.0
-    for inputs in trials:
+    for batch in trials:
         with torch.inference_mode():
-            expected = graph(*inputs)
-        found = session.run(None, dict(zip(names, (t.numpy() for t in inputs), strict=True)))
-        for ours, theirs in zip(expected, found, strict=True):
+            features = encoder(batch)
+        found = session.run(None, {n: v.numpy() for n, v in zip(names, _values(batch, names), strict=True)})
+        for ours, theirs in zip((features.pooled, features.maps[-1]), found, strict=True):
             difference = max(difference, float((ours - torch.from_numpy(theirs)).abs().max()))
             largest = max(largest, float(ours.abs().max()))
     if not difference <= TOLERANCE * largest:

@@ -20,11 +20,13 @@ OPTIONS = {
     "contrastive-mae": {"size": 32, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "scale-mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "head_width": 8, "head_layers": 1},
     "spectral-gpt": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
+    "mp-mae": {"decoder_width": 16},
 }
 VIT = ("vit", {"width": 32, "depth": 2, "heads": 2})
 ENCODERS = {
     "scale-mae": ("vit", VIT[1] | {"positions": "gsd"}),
     "spectral-gpt": ("spectral-vit", VIT[1] | {"group": 1, "image_size": 64}),
+    "mp-mae": ("convnext", {"dims": [8, 16, 16, 32], "depths": [1, 1, 1, 1]}),
 }
 
 

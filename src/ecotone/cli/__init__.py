@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from ecotone.cli import check, data_inspect, data_synth, demo, embed, evaluate, info, pretrain, search
+from ecotone.cli import (
+    check,
+    data_inspect,
+    data_synth,
+    demo,
+    embed,
+    evaluate,
+    info,
+    pretrain,
+    search,
+    weights_download,
+    weights_export,
+    weights_import,
+    weights_list,
+    weights_verify,
+)
 from ecotone.errors import EcotoneError
 
 app = typer.Typer(
@@ -17,12 +32,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Look at datasets, and make synthetic ones.", no_args_is_help=True)
+weights_app = typer.Typer(help="Released weights, and models for other programs.", no_args_is_help=True)
 
 for verb in (demo, info, check, pretrain, evaluate, embed, search):
     verb.register(app)
 for verb in (data_inspect, data_synth):
     verb.register(data_app)
+for verb in (weights_list, weights_download, weights_import, weights_verify, weights_export):
+    verb.register(weights_app)
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
 
 
 def main() -> None:

@@ -19,7 +19,9 @@ def check(
     target: Annotated[Path, typer.Argument(help="Recipe (YAML), or a model or run folder.")],
     raster: Annotated[Path | None, typer.Argument(help="Raster to hold against the model.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key.")] = None,
-    schema_only: Annotated[bool, typer.Option("--schema-only", help="Without its data: options and parameters.")] = False,
+    schema_only: Annotated[
+        bool, typer.Option("--schema-only", help="Without its data: options and parameters.")
+    ] = False,
     sensor: Annotated[str | None, typer.Option(help="Sensor of the raster, where it does not say.")] = None,
     json_: JsonOption = None,
 ) -> None:

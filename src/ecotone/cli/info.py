@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    target: Annotated[str | None, typer.Argument(help="Model or run folder, or the name of a sensor.")] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="Model or run folder, or the name of released weights or a sensor.")
+    ] = None,
     json_: JsonOption = None,
 ) -> None:
     """Tell what this installation, a model or a sensor is.
@@ -27,7 +29,10 @@ def info(
 
     Example: ecotone info sentinel2-l2a
     """
-    found = _installation() if target is None else _model(target) if Path(target).is_dir() else _sensor(target)
+    from ecotone.weights import catalogue
+
+    is_model = target is not None and (Path(target).is_dir() or target in catalogue())
+    found = _installation() if target is None else _model(target) if is_model else _sensor(target)
     for name, value in found.items():
         console.print(f"[bold]{name}[/]: {value}", highlight=False)
     write_json(json_, found)

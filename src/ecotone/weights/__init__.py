@@ -1,5 +1,10 @@
-"""Model folders in and out: safetensors and a readable card, nothing that executes."""
+"""Model folders in and out, and the weights that authors released: read as data, nothing that executes."""
 
+from ecotone.weights.catalogue import Entry, cache_folder, catalogue, entry
+from ecotone.weights.download import download
+from ecotone.weights.export import Export, export
+from ecotone.weights.fetching import fetch_file, fetch_model
+from ecotone.weights.importing import ImportReport, import_official
 from ecotone.weights.model import (
     Model,
     load_method_state,
@@ -8,5 +13,26 @@ from ecotone.weights.model import (
     save_method_state,
     save_model,
 )
+from ecotone.weights.verifying import Verification, verify
 
-__all__ = ["Model", "load_method_state", "load_model", "model_folder", "save_method_state", "save_model"]
+__all__ = [
+    "Entry",
+    "Export",
+    "ImportReport",
+    "Model",
+    "Verification",
+    "cache_folder",
+    "catalogue",
+    "download",
+    "entry",
+    "export",
+    "fetch_file",
+    "fetch_model",
+    "import_official",
+    "load_method_state",
+    "load_model",
+    "model_folder",
+    "save_method_state",
+    "save_model",
+    "verify",
+]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -57,7 +57,7 @@ class Export:
 def export(
     path: str | Path,
     out: str | Path,
-    format: Literal["safetensors", "onnx"],
+    format: str,
     *,
     size: int | None = None,
     level: str | None = None,

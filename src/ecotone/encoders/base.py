@@ -11,8 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from ecotone.errors import InputError
 from ecotone.inputs import InputSpec
-from ecotone.samples import Batch
+from ecotone.samples import Batch, ImageBatch
 
 
 @dataclass(frozen=True)
@@ -144,3 +145,32 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Keyword arguments that build this architecture again, without spec and readout."""
+
+
+def single_image(spec: InputSpec, prepared: Batch, patch: int) -> ImageBatch:
+    """The image of the spec's first role in a prepared batch.
+
+    Raises:
+        InputError: It has several dates, or does not divide into patches of this side.
+    """
+    image = prepared[next(iter(spec.roles))]
+    if image.pixels.shape[1] != 1:
+        raise InputError("this encoder takes images of one date", found=f"{image.pixels.shape[1]} dates")
+    if any(n % patch or n < patch for n in image.size):
+        raise InputError(
+            "the image does not divide into patches",
+            found=f"{image.size[0]} x {image.size[1]} pixels",
+            expected=f"multiples of {patch}",
+        )
+    return image
+
+
+def layer_indices(layers: Sequence[int], depth: int) -> list[int]:
+    """These layers counted from 0, where -1 is the last of ``depth``.
+
+    Raises:
+        InputError: One of them is not there.
+    """
+    if any(not -depth <= i < depth for i in layers):
+        raise InputError("no such layer", found=list(layers), expected=f"-{depth} to {depth - 1}")
+    return [i % depth for i in layers]

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
-from ecotone.encoders.base import Encoder, Features, Readout
-from ecotone.errors import InputError, RecipeError
+from ecotone.encoders.base import Encoder, Features, Readout, layer_indices, single_image
+from ecotone.errors import RecipeError
 from ecotone.inputs import InputSpec
 from ecotone.nn.cells import Cells
 from ecotone.nn.convnext import Block, Downsample, GrnPooling, InitialConv, Stem, init_weights
@@ -131,9 +131,7 @@ class ConvNeXt(Encoder):
 
     def forward_intermediates(self, prepared: Batch, layers: Sequence[int]) -> Features:
         """Maps of these stages, in the order given: 0 to 3, or -1 for the last."""
-        if any(not -4 <= i < 4 for i in layers):
-            raise InputError("no such layer", found=list(layers), expected="-4 to 3")
-        return self._features(prepared, [i % 4 - 4 for i in layers], pooled=len(layers))
+        return self._features(prepared, [i - 4 for i in layer_indices(layers, 4)], pooled=len(layers))
 
     def forward_pyramid(self, prepared: Batch) -> Features:
         """All maps that a U-Net may skip to: the full-resolution convolution, the stem, and the four stages."""
@@ -173,16 +171,7 @@ class ConvNeXt(Encoder):
         return x, cells
 
     def _image(self, prepared: Batch) -> ImageBatch:
-        image = prepared[next(iter(self.spec.roles))]
-        if image.pixels.shape[1] != 1:
-            raise InputError("this encoder takes images of one date", found=f"{image.pixels.shape[1]} dates")
-        if any(n % self.patch or n < self.patch for n in image.size):
-            raise InputError(
-                "the image does not divide into patches",
-                found=f"{image.size[0]} x {image.size[1]} pixels",
-                expected=f"multiples of {self.patch}",
-            )
-        return image
+        return single_image(self.spec, prepared, self.patch)
 
     def _features(self, prepared: Batch, chosen: Sequence[int], pooled: int) -> Features:
         """These outputs, negative indices from the last; the last ``pooled`` of them make the vector."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ecotone.encoders.base import Encoder, Features, Readout
+from ecotone.encoders.base import Encoder, Features, Readout, layer_indices, single_image
 from ecotone.encoders.vit import SIZES
 from ecotone.errors import InputError, RecipeError
 from ecotone.inputs import InputSpec
@@ -162,9 +162,7 @@ class SpectralViT(Encoder):
         """
         image = self._image(prepared)
         depth = len(self.blocks)
-        if any(not -depth <= i < depth for i in layers):
-            raise InputError("no such layer", found=list(layers), expected=f"-{depth} to {depth - 1}")
-        wanted = [i % depth for i in layers]
+        wanted = layer_indices(layers, depth)
         x, outputs = self._embed(image, None), {}
         for i, block in enumerate(self.blocks[: max(wanted) + 1]):
             x = block(x)
@@ -185,16 +183,7 @@ class SpectralViT(Encoder):
         return spectral_patchify(images, self.patch, self.group)
 
     def _image(self, prepared: Batch) -> ImageBatch:
-        image = prepared[next(iter(self.spec.roles))]
-        if image.pixels.shape[1] != 1:
-            raise InputError("this encoder takes images of one date", found=f"{image.pixels.shape[1]} dates")
-        if any(n % self.patch or n < self.patch for n in image.size):
-            raise InputError(
-                "the image does not divide into patches",
-                found=f"{image.size[0]} x {image.size[1]} pixels",
-                expected=f"multiples of {self.patch}",
-            )
-        return image
+        return single_image(self.spec, prepared, self.patch)
 
     def _embed(self, image: ImageBatch, keep: Tensor | None) -> Tensor:
         """(N, [1+]L, D) tokens with positions, all L or those in ``keep``, after the class token if there is one."""

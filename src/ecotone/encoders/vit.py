@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ecotone.encoders.base import Encoder, Features, Readout
-from ecotone.errors import InputError
+from ecotone.encoders.base import Encoder, Features, Readout, layer_indices, single_image
 from ecotone.inputs import InputSpec
 from ecotone.nn.masking import take
 from ecotone.nn.patches import PatchEmbed, fit_stem, patchify
@@ -116,9 +115,7 @@ class ViT(Encoder):
         """Maps of these layers, in the order given: 0 is the first block, -1 the last, after the final norm."""
         image = self._image(prepared)
         depth = len(self.blocks)
-        if any(not -depth <= i < depth for i in layers):
-            raise InputError("no such layer", found=list(layers), expected=f"-{depth} to {depth - 1}")
-        wanted = [i % depth for i in layers]
+        wanted = layer_indices(layers, depth)
         x, outputs = self._embed(image, None), {}
         for i, block in enumerate(self.blocks[: max(wanted) + 1]):
             x = block(x)
@@ -139,16 +136,7 @@ class ViT(Encoder):
         return image.size[0] // self.patch, image.size[1] // self.patch
 
     def _image(self, prepared: Batch) -> ImageBatch:
-        image = prepared[next(iter(self.spec.roles))]
-        if image.pixels.shape[1] != 1:
-            raise InputError("this encoder takes images of one date", found=f"{image.pixels.shape[1]} dates")
-        if any(n % self.patch or n < self.patch for n in image.size):
-            raise InputError(
-                "the image does not divide into patches",
-                found=f"{image.size[0]} x {image.size[1]} pixels",
-                expected=f"multiples of {self.patch}",
-            )
-        return image
+        return single_image(self.spec, prepared, self.patch)
 
     def _embed(self, image: ImageBatch, keep: Tensor | None) -> Tensor:
         """(N, 1+L, D) class token and patch tokens with positions, all L or those in ``keep``."""

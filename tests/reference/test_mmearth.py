@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from ecotone.encoders.convnext import ConvNeXt
 from ecotone.heads.unet import ConvNeXtUNet
 from ecotone.inputs import NORMALISED, Identity, InputSpec, RoleSpec
 from ecotone.methods.mp_mae import MPMAE
-from ecotone.methods.released.mp_mae import BANDS, PRETRAINING, RELEASED, modality
+from ecotone.methods.released.mp_mae import BANDS, PRETRAINING, RELEASED, RELEASED_MODELS, modality
 from ecotone.modalities import Modality
 from ecotone.nn.masking import TokenMask
 from ecotone.samples import Batch, ImageBatch
@@ -317,3 +318,95 @@ def test_sparse_weights_become_the_authors_dense_ones():
     ours, theirs = convert(load("state_minkowski")).encoder, convert(dense("cls.")).encoder
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+def published(pattern: str) -> list:
+    return [pytest.param(p, id=f"mmearth/{p.stem}") for p in sorted((FOLDER / "keys").glob(pattern))]
+
+
+def architecture(path: Path) -> tuple[str, int]:
+    """Size and patch of a key list ``mmearth_keys_<model>_<size>_<image>-<patch>.json``."""
+    *_, size, geometry = path.stem.split("_")
+    return size, int(geometry.split("-")[1])
+
+
+def on_meta(size: str, patch: int) -> MPMAE:
+    bundle = next(b for b in RELEASED_MODELS.values() if b.encoder["patch"] == patch)
+    with torch.device("meta"):
+        return MPMAE(ConvNeXt(bundle.input, **{**bundle.encoder, **ConvNeXt.sizes[size]}), **bundle.options)
+
+
+def blank(path: Path) -> dict[str, torch.Tensor]:
+    """A state with the names and shapes of a key list, and no memory."""
+    return {k: torch.zeros(()).expand(shape) for k, shape in json.loads(path.read_text()).items()}
+
+
+def shapes(state) -> dict[str, tuple[int, ...]]:
+    return {k: tuple(v.shape) for k, v in state.items()}
+
+
+@pytest.mark.parametrize("path", published("mmearth_keys_pretrain_*.json"))
+def test_published_pretraining_keys_fill_every_parameter(path):
+    size, patch = architecture(path)
+    converted, method = convert(blank(path)), on_meta(size, patch)
+    assert converted.unexpected == ()
+    assert shapes(converted.encoder) == shapes(method.encoder.state_dict())
+    assert shapes(method.state_dict()) == shapes(
+        {f"encoder.{k}": v for k, v in converted.encoder.items()} | converted.decoder
+    )
+    found = converted.encoder_options
+    assert {k: found[k] for k in ("patch", "dims", "depths")} == {
+        k: method.encoder.config()[k] for k in found if k != "stem"
+    }
+    assert [t["name"] for t in converted.method_options["targets"]] == [t.name for t in method.targets]
+    assert converted.method_options["decoder_width"] == 512
+
+
+@pytest.mark.parametrize("path", published("mmearth_keys_cls_*.json") + published("mmearth_keys_unet_*.json"))
+def test_published_downstream_keys_fill_every_parameter(path):
+    size, patch = architecture(path)
+    converted, encoder = convert(blank(path)), on_meta(size, patch).encoder
+    assert converted.unexpected == () and converted.decoder == {}
+    assert shapes(converted.encoder) == shapes(encoder.state_dict())
+    if "unet" in path.stem:
+        with torch.device("meta"):
+            head = ConvNeXtUNet(ConvNeXt.sizes[size]["dims"], patch, len(blank(path)["head.bias"]))
+        assert shapes(unet_head(blank(path))) == shapes(head.state_dict())
+
+
+def counts() -> list:
+    file = FOLDER / "keys" / "mmearth_param_counts.json"
+    rows = json.loads(file.read_text()) if file.exists() else {}
+    return [pytest.param(name, row, id=f"mmearth/{file.stem}/{name}") for name, row in rows.items()]
+
+
+@pytest.mark.parametrize(("name", "expected"), counts())
+def test_published_parameter_counts(name, expected):
+    size, _, patch = name.split("_")
+    method = on_meta(size, int(patch))
+    count = {n: sum(p.numel() for p in part.parameters()) for n, part in method.named_children()}
+    assert sum(p.numel() for p in method.parameters()) == expected["total"]
+    assert count["encoder"] == expected["encoder"]
+    assert count["decoders"] == expected["shared_decoder_block"]
+    assert count["proj"] == expected["proj"]
+    heads = {n: sum(p.numel() for p in head.parameters()) for n, head in method.heads.items()}
+    assert heads == expected["heads"]
+
+
+@pytest.mark.parametrize(("size", "million"), [("large", 196.2), ("huge", 657.9)])
+def test_the_largest_sizes_are_those_of_convnext_v2(size, million):
+    # Woo et al. 2023, table 9: 198 M and 660 M with a head of 1000 classes, of 1.5 M and 2.8 M parameters.
+    encoder = on_meta(size, 8).encoder
+    assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(million, abs=1.0)
+
+
+@pytest.mark.parametrize("name", RELEASED_MODELS)
+def test_every_released_bundle_can_be_built(name):
+    bundle = RELEASED_MODELS[name]
+    with torch.device("meta"):
+        method = MPMAE(ConvNeXt(bundle.input, **bundle.encoder, **ConvNeXt.sizes["atto"]), **bundle.options)
+    if name == "pt-S2_atto_1M_64_uncertainty_56-8":
+        assert sum(p.numel() for p in method.parameters()) == 6_078_601
+    assert method.encoder.grid(
+        ImageBatch.of(torch.zeros(1, 1, *[bundle.image_size] * 2), bands="a", unit=NORMALISED)
+    ) == (7, 7)

@@ -140,7 +140,7 @@ class Encoder(nn.Module, ABC):
     @property
     @abstractmethod
     def width(self) -> int:
-        """Channels D of the deepest map."""
+        """Channels D of the deepest map, for each of its groups."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

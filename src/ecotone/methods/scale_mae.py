@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ecotone.encoders import ViT
 from ecotone.errors import InputError, RecipeError
 from ecotone.methods.base import Method, Picture
+from ecotone.nn.convolutions import Enlarge, PairConv, Pointwise, in_strips, split_pairs
 from ecotone.nn.masking import TokenMask, random_mask
 from ecotone.nn.positions import sincos_positions
 from ecotone.nn.transformer import Block, init_linear
@@ -247,68 +248,81 @@ class UpsamplingNeck(nn.Module):
     def __init__(self, width: int, progressive: bool) -> None:
         super().__init__()
         self.progressive = progressive
-        up = [nn.ConvTranspose2d(width, width, 2, 2) for _ in range(3 if not progressive else 2)]
+        up = [Enlarge(width, width, 2) for _ in range(3 if not progressive else 2)]
         middle = [Norm2d(width), nn.GELU()]
         self.fpn1 = nn.Sequential(*middle, up[0]) if progressive else nn.Sequential(up[0], *middle, up[1])
         self.fpn2 = nn.Sequential(up[-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.permute(0, 2, 3, 1)
         low = self.fpn2(x)
-        return low, self.fpn1(low if self.progressive else x)
+        high = self.fpn1(low if self.progressive else x)
+        return low.permute(0, 3, 1, 2), high.permute(0, 3, 1, 2)
 
 
 class ReconstructionHead(nn.Module):
-    """Stage 3: residual convolution blocks, then upsampling by ``up[0] * up[1]`` to the image's channels."""
+    """Stage 3: residual convolution blocks, then upsampling by ``up[0] * up[1]`` to the image's channels.
+
+    The maps have their channels last within (``ecotone.nn.convolutions`` says why).
+    """
 
     def __init__(self, width: int, hidden: int, layers: int, channels: int, up: tuple[int, int]) -> None:
         super().__init__()
         if hidden % 4:
             raise RecipeError("head_width must be a multiple of 4", found=hidden)
         half, quarter = hidden // 2, hidden // 4
-        self.proj = nn.Conv2d(width, hidden, 1)
+        self.proj = Pointwise(width, hidden)
         self.conv_blocks = nn.ModuleList(ConvBlock(hidden) for _ in range(layers))
         self.pred = nn.Sequential(
             Norm2d(hidden),
-            nn.ConvTranspose2d(hidden, half, up[0], up[0]),
+            Enlarge(hidden, half, up[0]),
             nn.GELU(),
-            nn.Conv2d(half, quarter, 3, padding=1, groups=quarter),
+            PairConv(quarter),
             nn.GELU(),
-            nn.Conv2d(quarter, half, 1),
+            Pointwise(quarter, half),
             nn.GELU(),
-            nn.ConvTranspose2d(half, channels, up[1], up[1]),
+            Enlarge(half, channels, up[1]),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.proj(x)
+        """(N, C, h, w) to (N, image channels, H, W)."""
+        x = self.proj(x.permute(0, 2, 3, 1))
         for block in self.conv_blocks:
             x = block(x)
-        return self.pred(x)
+        layers: list[Any] = list(self.pred)
+        norm, enlarge, gelu, pair, *within, last = layers
+        even, odd = enlarge.pair(norm(x))
+        x = pair((gelu(even), gelu(odd)))
+        cells = in_strips(lambda sites: last.cells(nn.Sequential(*within)(sites)), x)
+        return last.arrange(cells).permute(0, 3, 1, 2).contiguous()
 
 
 class ConvBlock(nn.Module):
-    """A grouped bottleneck beside a 1x1 convolution."""
+    """A grouped bottleneck beside a 1x1 convolution, (N, h, w, C) to the same."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         half = width // 2
-        self.convs = nn.Sequential(
-            nn.GELU(), nn.Conv2d(width, half, 3, padding=1, groups=half), nn.GELU(), nn.Conv2d(half, width, 1)
-        )
-        self.residual = nn.Conv2d(width, width, 1)
+        self.convs = nn.Sequential(nn.GELU(), PairConv(half), nn.GELU(), Pointwise(half, width))
+        self.residual = Pointwise(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.convs(x) + self.residual(x)
+        gelu, pair, *rest = self.convs
+        bottleneck = pair(split_pairs(gelu(x)))
+        for layer in rest:
+            bottleneck = layer(bottleneck)
+        return bottleneck + self.residual(x)
 
 
 class Norm2d(nn.Module):
-    """LayerNorm over the channels of an (N, C, H, W) map."""
+    """LayerNorm over the channels of an (N, h, w, C) map."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.ln = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.ln(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
+        return self.ln(x)
 
 
 def _upsampling(pixels: int, neck: int) -> tuple[int, int]:

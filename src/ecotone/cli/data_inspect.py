@@ -28,15 +28,18 @@ def inspect(
     bands: Annotated[str | None, typer.Option(help="Bands to look at, separated by commas.")] = None,
     gsd: Annotated[float | None, typer.Option(help="Metres per pixel.")] = None,
     sample: Annotated[int, typer.Option(min=1, help="How many samples are read for sizes and values.")] = 500,
-    picture: Annotated[Path | None, typer.Option(help="Write a contact sheet of samples as PNG.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write a contact sheet, or all modalities, as PNG.")] = None,
     json_: JsonOption = None,
 ) -> None:
     """Tell what a dataset holds: samples, classes, splits, bands, units, GSD, values, and files that are broken.
 
+    A dataset of several modalities, such as MMEarth, is shown with a tile of each, legends and units.
+
     Example: ecotone data inspect data/eurosat --picture sheet.png
     """
-    from ecotone.data import open_dataset
+    from ecotone.data import modalities_of, open_dataset
     from ecotone.data.inspection import contact_sheet, survey
+    from ecotone.data.modality_sheet import modality_sheet
 
     chosen = [b.strip() for b in bands.split(",")] if bands else None
     dataset = open_dataset(path, split=split, sensor=sensor, bands=chosen, gsd=gsd)
@@ -44,8 +47,8 @@ def inspect(
     if json_ != "-":
         _print(dataset, found)
     if picture:
-        contact_sheet(dataset, picture)
-        console.print(f"contact sheet: {picture}")
+        draw = modality_sheet if modalities_of(dataset) else contact_sheet
+        console.print(f"picture: {draw(dataset, picture)}")
     write_json(json_, found)
 
 
@@ -65,10 +68,20 @@ def _print(dataset: Dataset, found: dict[str, Any]) -> None:
     for band, value in found["values"].items():
         table.add_row(band, *(f"{value[k]:.5g}" for k in ("min", "p2", "median", "p98", "max", "mean", "std")))
     console.print(table)
+    if found["modalities"]:
+        console.print(_modalities(found["modalities"]))
     for key, reason in list(found["broken"].items())[:20]:
         console.print(f"[red]broken[/] {key}: {reason}", highlight=False)
     if len(found["broken"]) > 20:
         console.print(f"[red]… and {len(found['broken']) - 20} more[/]")
+
+
+def _modalities(modalities: dict[str, dict[str, Any]]) -> Table:
+    table = Table("modality", "per", "values", "unit", "missing", title="modalities")
+    for name, known in modalities.items():
+        what = f"{known['channels']} {'channels' if known['kind'] == 'continuous' else 'classes'}"
+        table.add_row(name, known["scope"], what, known["unit"] or "", f"{known['missing_share']:.1%}")
+    return table
 
 
 def _classes(classes: dict[str, dict[str, int]]) -> Table:

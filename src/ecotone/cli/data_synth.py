@@ -26,6 +26,7 @@ class Kind(StrEnum):
     scene = "scene"
     pair = "pair"
     dataset = "dataset"
+    mmearth = "mmearth"
 
 
 def register(app: typer.Typer) -> None:
@@ -35,13 +36,14 @@ def register(app: typer.Typer) -> None:
 
 def synth(
     out: Annotated[Path, typer.Option(help="A new folder.")],
-    kind: Annotated[Kind, typer.Option(help="One scene, a pair with changes between two dates, or labelled chips.")] = (
-        Kind.scene
-    ),
+    kind: Annotated[
+        Kind,
+        typer.Option(help="One scene, a pair with changes between two dates, labelled chips, or tiles like MMEarth."),
+    ] = Kind.scene,
     sensor: Annotated[str, typer.Option(help="rgb, sentinel1-grd, dem or any reflectance sensor.")] = "rgb",
     gsd: Annotated[float, typer.Option(help="Metres per pixel.")] = 10.0,
-    size: Annotated[int | None, typer.Option(help="Pixels per side; 512, or 64 for the chips of a dataset.")] = None,
-    count: Annotated[int, typer.Option(help="Number of chips of a dataset.")] = 2000,
+    size: Annotated[int | None, typer.Option(help="Pixels per side; 512, or 64 for chips and tiles.")] = None,
+    count: Annotated[int, typer.Option(help="Number of chips or tiles.")] = 2000,
     seed: Annotated[int, typer.Option(help="Every seed is another Earth.")] = 0,
     day: Annotated[datetime | None, typer.Option("--date", formats=[_DATE], help="Date; it sets the season.")] = None,
     end: Annotated[datetime | None, typer.Option("--end-date", formats=[_DATE], help="Second date of a pair.")] = None,
@@ -53,9 +55,15 @@ def synth(
     Example: ecotone data synth --out demo-chips --kind dataset --count 500
 
     Example: ecotone data synth --out flood --kind pair --sensor sentinel2-l2a --events flood --seed 3
+
+    Example: ecotone data synth --out data_synthetic_64 --kind mmearth --count 2000
     """
     first = day.date() if day else None
-    if kind == Kind.dataset:
+    if kind == Kind.mmearth:
+        if gsd != 10.0 or first:
+            raise RecipeError("tiles like MMEarth have 10 m pixels and dates of their own", mend="Leave both out.")
+        found = _mmearth(out, count, size or 64, seed)
+    elif kind == Kind.dataset:
         found = _dataset(out, count, size or 64, gsd, sensor, seed, first)
     else:
         first = first or date(2021, 6, 20)
@@ -72,6 +80,15 @@ def _dataset(out: Path, count: int, size: int, gsd: float, sensor: str, seed: in
         step = _steps(bar, f"drawing {count} chips")
         write_dataset(out, n=count, size=size, gsd=gsd, sensor_name=sensor, seed=seed, day=day, progress=step)
     return {"chips": count, "size": size, "gsd": gsd, "sensor": sensor}
+
+
+def _mmearth(out: Path, count: int, size: int, seed: int) -> dict[str, Any]:
+    from ecotone.data.synthetic import write_mmearth
+
+    with _bar() as bar:
+        step = _steps(bar, f"drawing {count} tiles")
+        write_mmearth(out, n=count, size=size, seed=seed, progress=step)
+    return {"tiles": count, "size": size, "gsd": 10.0, "files": sorted(p.name for p in out.iterdir())}
 
 
 def _scenes(

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as PIL
 
-from ecotone.data.base import Dataset
+from ecotone.data.base import Dataset, modalities_of
 from ecotone.data.labels import split_label
+from ecotone.data.missing import MissingShares
 from ecotone.errors import DataError
 from ecotone.files import replacing
 from ecotone.samples import Image, Sample
@@ -37,19 +38,21 @@ def survey(
 
     Returns:
         The fields of ``info``, then ``samples``, ``splits``, ``classes`` (class -> split -> count), and of the samples
-        read: ``read``, ``sizes``, ``gsd_range``, ``valid_share``, ``values`` (band -> statistics) and ``broken``
-        (key -> reason).
+        read: ``read``, ``sizes``, ``gsd_range``, ``valid_share``, ``values`` (band -> statistics), ``modalities``
+        (name -> what it is and the share that is missing, see ``MissingShares``) and ``broken`` (key -> reason).
     """
     count = len(dataset)
     chosen = sorted({round(i * (count - 1) / max(min(sample, count) - 1, 1)) for i in range(min(sample, count))})
-    images, broken = [], {}
+    images, broken, gaps = [], {}, MissingShares(modalities_of(dataset))
     sizes: Counter[str] = Counter()
     for index in follow(chosen):
         try:
-            image = next(iter(dataset[index].images.values()))
+            sample_read = dataset[index]
         except DataError as error:
             broken[dataset.keys()[index]] = str(error)
             continue
+        gaps.add(sample_read)
+        image = next(iter(sample_read.images.values()))
         sizes[" x ".join(map(str, image.pixels.shape[2:]))] += 1
         images.append(_glance(image))
     gsds = [g for g in (i["gsd"] for i in images) if g]
@@ -63,6 +66,7 @@ def survey(
         "gsd_range": [min(gsds), max(gsds)] if gsds else None,
         "valid_share": float(np.mean([i["valid"] for i in images])) if images else None,
         "values": _values(images),
+        "modalities": gaps.table(),
         "broken": broken,
     }
 

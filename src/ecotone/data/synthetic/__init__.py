@@ -7,6 +7,7 @@ made from it carries the tag ``ECOTONE_SYNTHETIC=yes``.
 from ecotone.data.synthetic.cover import CLASSES, COLOURS
 from ecotone.data.synthetic.dataset import write_dataset
 from ecotone.data.synthetic.events import EVENT_CODE, KINDS, Event
+from ecotone.data.synthetic.mmearth import write_mmearth
 from ecotone.data.synthetic.world import CRS, EASTING, NORTHING, SyntheticScene, World
 from ecotone.data.synthetic.writing import new_folder, write_change, write_land_cover, write_preview, write_scene
 
@@ -25,6 +26,7 @@ __all__ = [
     "write_change",
     "write_dataset",
     "write_land_cover",
+    "write_mmearth",
     "write_preview",
     "write_scene",
 ]

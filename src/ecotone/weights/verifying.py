@@ -14,7 +14,7 @@ from ecotone.encoders import Features
 from ecotone.errors import CheckpointError
 from ecotone.files import file_sha256
 from ecotone.weights.importing import adopt
-from ecotone.weights.model import WEIGHTS, Model, load_method_state, load_model
+from ecotone.weights.model import METHOD, WEIGHTS, Model, load_method_state, load_model
 from ecotone.weights.official import read_checkpoint
 from ecotone.weights.probing import synthetic_batch
 
@@ -116,20 +116,19 @@ def _compare(model: Model, against: str | Path) -> int:
         encoder_only=config is None,
         allow=model.card.provenance.get("allowed", ()),
     )
-    ours: dict[str, Tensor] = {f"encoder.{k}": v for k, v in model.encoder.state_dict().items()}
-    theirs = {f"encoder.{k}": v for k, v in fresh.encoder.state_dict().items()}
+    pairs = [(model.folder / WEIGHTS, model.encoder.state_dict(), fresh.encoder.state_dict())]
     if fresh.method is not None:
-        ours |= load_method_state(model.folder) or {}
-        theirs |= fresh.method.state_dict()
-    odd = sorted(
-        k
-        for k in ours.keys() | theirs.keys()
-        if k not in ours or k not in theirs or not torch.equal(ours[k], theirs[k])
-    )
-    if odd:
-        raise CheckpointError(
-            f"{model.folder} is not what {Path(against).name} converts to: {len(odd)} of {len(theirs)} tensors differ",
-            found=", ".join(odd[:3]),
-            mend="Import the file again.",
-        )
-    return len(theirs)
+        pairs.append((model.folder / METHOD, load_method_state(model.folder) or {}, fresh.method.state_dict()))
+    for file, ours, theirs in pairs:
+        odd = sorted(k for k in ours.keys() | theirs.keys() if not _equal(ours.get(k), theirs.get(k)))
+        if odd:
+            raise CheckpointError(
+                f"{file} is not what {Path(against).name} converts to: {len(odd)} of {len(theirs)} tensors differ",
+                found=", ".join(odd[:3]),
+                mend="Import the file again.",
+            )
+    return len(pairs[-1][2])
+
+
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and torch.equal(a, b)

@@ -44,6 +44,7 @@ def convert(state: Mapping[str, Tensor]) -> Converted:
         CheckpointError: These are not such weights.
     """
     state = _renamed(state)
+    width, _, group, patch, _ = shape(state, "patch_embed.proj.weight", 5)
     if "pos_embed" in state:
         raise CheckpointError(
             "this classifier has a joint table of positions, which cannot be split into spatial and spectral ones",
@@ -51,7 +52,6 @@ def convert(state: Mapping[str, Tensor]) -> Converted:
             expected="pos_embed_spatial and pos_embed_temporal, as the pretraining model has",
             mend="Import the pretrained file that it was fine-tuned from.",
         )
-    width, _, group, patch, _ = shape(state, "patch_embed.proj.weight", 5)
     state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].squeeze(1)  # Conv3d over one channel
     encoder, decoder, ignored = named(state, ENCODER), named(state, DECODER), reasons(state, IGNORED)
     image_size = patch * square(state, "pos_embed_spatial")

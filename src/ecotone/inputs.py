@@ -174,7 +174,7 @@ class RoleSpec(_Strict):
         if len(have) < len(channels):
             values = self._fill(values, channels)
         self._check_finite(role, image, values)
-        pixels = self.normaliser.apply(values, image)
+        pixels = self.normaliser.apply(values, image).float()  # rasters may hold float64
         if image.valid is not None:
             pixels = torch.where(image.valid.unsqueeze(2), pixels, 0.0)
         return replace(image, pixels=pixels, bands=self.bands, unit=NORMALISED)

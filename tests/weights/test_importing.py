@@ -55,6 +55,15 @@ def test_the_imported_model_and_method_hold_exactly_the_official_values(official
     assert all(torch.equal(v, scale_mae.state_dict()[k]) for k, v in again.state_dict().items())
 
 
+@pytest.mark.parametrize("variant", [{"shared_head": True}, {"progressive": True}, {"target_ratio": 4}], ids=str)
+def test_variants_of_the_decoder_are_told_by_their_tensors(variant, scale_mae, attempt):
+    options = {**scale_mae.config(), **variant}
+    other = build_method("scale-mae", scale_mae.encoder, options)
+    report = attempt({k.removeprefix("encoder."): v for k, v in other.state_dict().items()})
+    made = load_model(report.folder).card.provenance["method"]["config"]
+    assert {k: made[k] for k in options} == options
+
+
 def test_the_card_says_where_the_weights_come_from(official_file, tmp_path):
     report = import_official(official_file, "scale-mae", tmp_path / "model", url="https://example.org/x", **HEADS)
     card = load_model(tmp_path / "model").card

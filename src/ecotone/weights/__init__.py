@@ -2,7 +2,7 @@
 
 from ecotone.weights.catalogue import Entry, cache_folder, catalogue, entry
 from ecotone.weights.download import download
-from ecotone.weights.export import Export, export
+from ecotone.weights.exporting import Export, export
 from ecotone.weights.fetching import fetch_file, fetch_model
 from ecotone.weights.importing import ImportReport, import_official
 from ecotone.weights.model import (

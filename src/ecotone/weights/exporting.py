@@ -140,7 +140,7 @@ def _onnx(model: Model, out: Path, size: int, level: str | None) -> Export:
         inputs["gsd"] = "(N,) float32: metres per pixel"
     with replacing(out) as temporary, _quiet():
         _trace(graph, _values(trials[0], list(inputs))).save(temporary, external_data=False)
-        difference, largest, outputs = _compare(model.encoder, temporary, trials)
+        difference, largest, outputs = compare(model.encoder, temporary, trials)
     return Export(str(out), "onnx", inputs, outputs, difference, largest)
 
 
@@ -190,7 +190,7 @@ def _level(spec: RoleSpec, level: str | None) -> str | None:
     return chosen
 
 
-def _compare(encoder: Encoder, file: Path, trials: Sequence[Batch]) -> tuple[float, float, dict[str, str]]:
+def compare(encoder: Encoder, file: Path, trials: Sequence[Batch]) -> tuple[float, float, dict[str, str]]:
     """The largest absolute difference between ONNX Runtime and the encoder, the largest feature, and what comes out.
 
     Raises:

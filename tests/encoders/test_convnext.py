@@ -118,6 +118,33 @@ def test_zero_sites_hide_black_pixels_only_when_asked_for():
     assert not torch.allclose(seen.tokens, hidden.tokens)
 
 
+def test_what_was_not_observed_is_hidden_as_well():
+    encoder = convnext()
+    batch = prepared(encoder, raw())
+    valid = torch.ones(2, 1, 16, 24, dtype=torch.bool)
+    valid[:, :, :8, 8:16] = False  # patch 1
+    gap = prepared(encoder, raw().replace_images(optical=replace(raw()["optical"], valid=valid)))
+    with_gap = encoder.forward_features(gap, torch.tensor([[0, 1, 5], [4, 1, 2]])).tokens
+    without = encoder.forward_features(batch, torch.tensor([[0, 5], [4, 2]])).tokens
+    torch.testing.assert_close(with_gap[:, [0, 2]], without)
+    assert (with_gap[:, 1] == 0).all()
+
+
+def test_gradients_stay_small_beside_what_was_not_observed():
+    encoder = build_encoder("convnext", spec(), None, {"dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1)})
+    batch = prepared(encoder, raw(n=4))
+    valid = torch.ones(4, 1, 16, 24, dtype=torch.bool)
+    valid[0] = False
+    pixels = batch["optical"].pixels * valid[:, :, None]
+    gap = batch.replace_images(optical=replace(batch["optical"], pixels=pixels, valid=valid))
+    keep = torch.arange(4).expand(4, -1)
+    encoder.forward_features(gap, keep).tokens.square().sum().backward()
+    norm = torch.stack([p.grad.norm() for p in encoder.parameters()]).norm()
+    encoder.zero_grad()
+    encoder.forward_features(batch, keep).tokens.square().sum().backward()
+    assert norm < 2 * torch.stack([p.grad.norm() for p in encoder.parameters()]).norm()
+
+
 def test_layers_and_readouts():
     encoder = convnext(Readout(pooling="mean-std", layers=(1, -1)))
     features, stages = encoder(raw()), encoder.forward_features(prepared(encoder, raw())).maps

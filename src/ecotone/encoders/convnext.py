@@ -48,8 +48,8 @@ class ConvNeXt(Encoder):
         grn_eps: Epsilon of global response normalisation; the authors' dense models have 1e-4.
         grn_pooling: ``sample``: features of an image do not depend on its batch; ``batch``: norms over the visible
             cells of all images, as the authors' sparse pretraining computes them.
-        zero_sites: Treat a visible pixel that is exactly zero in all channels as hidden when patches are masked, as
-            the authors' sparse tensors do.
+        zero_sites: When patches are masked, visible pixels that are exactly zero in all channels count as hidden, as
+            in the authors' sparse tensors, instead of those that were not observed.
         released_init: Draw depthwise kernels and linear layers with a standard deviation of 1, cut at 2, instead of
             0.02: what the authors' initialisation comes to.
     """
@@ -149,7 +149,7 @@ class ConvNeXt(Encoder):
         """
         x, cells = image.pixels[:, 0].permute(0, 2, 3, 1), None
         if keep is not None:
-            x, cells = self._visible(x, Cells(keep, self.grid(image), self.patch))
+            x, cells = self._visible(image, Cells(keep, self.grid(image), self.patch))
         if self.initial_conv is not None:
             x = self.initial_conv(x, cells)
             yield x, cells
@@ -162,13 +162,17 @@ class ConvNeXt(Encoder):
                 x = block(x, cells)
             yield x, cells
 
-    def _visible(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
+    def _visible(self, image: ImageBatch, cells: Cells) -> tuple[Tensor, Cells]:
+        """Pixels of visible patches, packed, and where they lie."""
         if not self.stem_padding:
             raise RecipeError("stem_padding: 0 moves the grid of patches, so that they cannot be masked")
-        x = cells.pack(x)
+        x, active = cells.pack(image.pixels[:, 0].permute(0, 2, 3, 1)), None
         if self.zero_sites:
-            cells = Cells(cells.keep, cells.grid, cells.side, (x != 0).any(-1, keepdim=True).to(x.dtype))
-        return x, cells
+            active = (x != 0).any(-1, keepdim=True).to(x.dtype)
+        elif image.valid is not None:
+            # A LayerNorm of a vector of zeros multiplies its gradient by a thousand, and many follow one another.
+            active = cells.pack(image.valid[:, 0, :, :, None].to(x.dtype))
+        return x, Cells(cells.keep, cells.grid, cells.side, active)
 
     def _image(self, prepared: Batch) -> ImageBatch:
         return single_image(self.spec, prepared, self.patch)

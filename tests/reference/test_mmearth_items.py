@@ -93,3 +93,19 @@ def test_the_two_modes_differ_somewhere(file):
     covers = [[d[i].images["esa_worldcover"].pixels for i in range(len(d))] for d in (a, b)]
     assert any((one == 0).any() for one in covers[0])
     assert not any((one == 0).any() for one in covers[1])
+
+
+FOLDERS = sorted({f.parent for f in (ROOT / "mmearth").glob("*/*/data_*.h5")})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f"mmearth/{f.name}")
+@pytest.mark.parametrize("mode", ["fixed", "as-released"])
+def test_every_tile_of_a_reference_dataset_is_read_and_normalised(folder, mode):
+    dataset = opened(folder, mode)
+    batch = collate([dataset[i] for i in range(len(dataset))])
+    for modality in dataset.modalities.values():
+        if modality.scope == "pixel" and modality.normaliser is not None:
+            image = batch[modality.role]
+            done = modality.normaliser.apply(image.pixels, image)
+            assert done.shape == image.pixels.shape
+            assert torch.equal(done.isnan(), image.pixels.isnan()) and not done.isinf().any()

@@ -6,6 +6,8 @@ import resource
 import signal
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ecotone.errors import DataError
 from ecotone.files import replacing
@@ -49,3 +51,11 @@ def test_a_full_disk_is_named(tmp_path):
         with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123 (a device, not a path of ours)
             full.write(b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_may_be_read_by_whom_the_user_lets_read_any_other_file(tmp_path):
+    save = {"a": torch.ones(2)}
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "x.safetensors") as temporary:
+        save_file(save, temporary)
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -57,6 +57,14 @@ def test_bands_are_taken_by_name_whatever_their_order(order, wanted):
     assert out.bands == tuple(wanted)
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.uint8, torch.int16])
+def test_a_model_sees_float32_whatever_the_raster_holds(kind):
+    bands = ("B2", "B3")
+    image = images(bands, value=torch.tensor([[1.0, 2.0], [3.0, 4.0]]).to(kind))
+    for normaliser in (Identity(), ZScore(mean=(1.0, 1.0), std=(2.0, 2.0)), MinMaxPerImage()):
+        assert prepared(spec(bands, normaliser=normaliser), image).pixels.dtype == torch.float32
+
+
 @pytest.mark.parametrize("written", [("B02", "B03", "B04"), ("b2", "b3", "b4")])
 def test_other_spellings_of_a_band_are_the_band(written):
     assert prepared(spec(), images(written)).pixels[0, 0, :, 0, 0].tolist() == [0, 1, 2]

@@ -22,7 +22,11 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        temporary.unlink()
         yield temporary
+        temporary.chmod(mode)  # safetensors, for one, makes files that no other user can read
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from statistics import median
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +31,9 @@ from benchmarks.memory import measured
 from benchmarks.published import BATCHES, METHODS, Setup, differences, loss, mae
 from ecotone.nn.transformer import Block
 from ecotone.samples import Batch
-from ecotone.training.precision import autocast
+from ecotone.training.precision import Arithmetic, autocast
 
+Shape = Sequence[int]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 EQUAL = 1e-4
 
@@ -61,7 +64,7 @@ class Form:
         }
 
 
-def training_step(method: nn.Module, batch: Batch, precision: str, device: torch.device) -> Callable[[], None]:
+def training_step(method: nn.Module, batch: Batch, precision: Arithmetic, device: torch.device) -> Callable[[], None]:
     def step() -> None:
         method.zero_grad()
         with autocast(precision, device):
@@ -73,9 +76,16 @@ def training_step(method: nn.Module, batch: Batch, precision: str, device: torch
 
 def gflop(work: Callable[[], None]) -> float:
     """Of matrix products and convolutions. Fused attention is counted as the products that it stands for."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    counted = {torch.ops.aten.convolution_backward: _convolution_backward_flop}
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=counted) as counter:
         work()
     return counter.get_total_flops() / 1e9
+
+
+def _convolution_backward_flop(out: Shape, x: Shape, weight: Shape, *rest: Any, **unused: Any) -> int:
+    """As many as the forward pass for each of the two gradients; torch's own count leaves out the groups."""
+    transposed, wanted = rest[4], rest[7]
+    return 2 * prod(weight) * out[0] * prod((x if transposed else out)[2:]) * sum(wanted[:2])
 
 
 def check(name: str, setup: Setup) -> dict[str, object]:
@@ -86,7 +96,7 @@ def check(name: str, setup: Setup) -> dict[str, object]:
     return {"name": name, "check": f"loss and gradient norm equal within {EQUAL:g}", "relative_differences": found}
 
 
-def method_row(name: str, setup: Setup, precision: str, options: argparse.Namespace) -> dict[str, object]:
+def method_row(name: str, setup: Setup, precision: Arithmetic, options: argparse.Namespace) -> dict[str, object]:
     """Timings, taken in turns, and memory of one method in one precision."""
     device, count = options.device, len(setup.batch)
     steps = {"ours": training_step(setup.ours, setup.batch, precision, device)}
@@ -112,7 +122,7 @@ def method_row(name: str, setup: Setup, precision: str, options: argparse.Namesp
     return {**result, "matmul_peak_gflop_per_s": peaks, **rows}
 
 
-def block_row(precision: str, options: argparse.Namespace) -> dict[str, object]:
+def block_row(precision: Arithmetic, options: argparse.Namespace) -> dict[str, object]:
     """Forward and backward of four ViT-B blocks over 50 visible tokens."""
     blocks = nn.Sequential(*(Block(768, 12) for _ in range(4))).to(options.device)
     x = torch.randn(32, 50, 768, requires_grad=True, device=options.device)

@@ -118,11 +118,8 @@ def differences(setup: Setup) -> dict[str, float]:
     }
 
 
-def _vit(size: str) -> dict[str, int]:
-    settings = SIZES[size]
-    return (
-        dict(settings) if isinstance(settings, dict) else dict(zip(("width", "depth", "heads"), settings, strict=True))
-    )
+def _vit(size: str) -> dict[str, Any]:
+    return dict(SIZES[size])
 
 
 def _plain(sensor: str, bands: tuple[str, ...]) -> InputSpec:

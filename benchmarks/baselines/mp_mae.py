@@ -6,6 +6,7 @@ The decoder's one block is evaluated for every task, as the code does; every hea
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -111,11 +112,11 @@ class Encoder(nn.Module):
         x = self.stem(x) * active
         for i, stage in enumerate(self.stages):
             if i:
-                norm, conv = self.downsample_layers[i - 1]
+                norm, conv = cast(nn.Sequential, self.downsample_layers[i - 1])
                 x = conv(norm(x) * active)
                 active = F.max_pool2d(active, 2)
                 x = x * active
-            for block in stage:
+            for block in cast(nn.ModuleList, stage):
                 x = block(x, active)
         return x
 

@@ -24,7 +24,7 @@ class LiteralScaleMAE(Literal):
         super().__init__()
         encoder, options = ours.encoder, ours.config()
         width, hidden = options["decoder_width"], options["head_width"]
-        self.options = options
+        self.options, self.patch = options, encoder.patch
         self.encoder = Encoder(encoder.width, len(encoder.blocks), encoder.heads, encoder.patch)
         self.decoder_embed = nn.Linear(encoder.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -41,7 +41,7 @@ class LiteralScaleMAE(Literal):
 
     def forward(self, batch: Batch, random: SampleRandom) -> dict[str, Tensor]:
         image = batch["optical"]
-        target, p = image.pixels[:, 0], self.encoder.patch_embed.proj.kernel_size[0]
+        target, p = image.pixels[:, 0], self.patch
         size = target.shape[-1] // 2
         source = F.interpolate(target, (size, size), mode="bilinear", align_corners=True)
         grid, scale = size // p, image.gsd * 2
@@ -85,19 +85,27 @@ class LiteralScaleMAE(Literal):
 class Encoder(nn.Module):
     def __init__(self, width: int, depth: int, heads: int, patch: int) -> None:
         super().__init__()
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(3, width, patch, patch)
+        self.patch_embed = PatchEmbed(width, patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.blocks = nn.ModuleList(Block(width, Attention(width, heads)) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, images: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
-        x = self.patch_embed.proj(images).flatten(2).transpose(1, 2)
+        x = self.patch_embed(images)
         x = pick(x + positions, keep)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
+
+
+class PatchEmbed(nn.Module):
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch, patch)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).flatten(2).transpose(1, 2)
 
 
 class Neck(nn.Module):

@@ -161,5 +161,5 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         "training_tflop": gflop * recipe.stage.images / 1e3,
         "steps": -(-recipe.stage.images // recipe.stage.batch_size),
         "epochs": recipe.stage.images / len(made.dataset),
-        "first_loss": float(losses["total"]),
+        "first_loss": float(losses["total"].detach()),
     }

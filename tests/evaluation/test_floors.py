@@ -6,9 +6,10 @@ import torch
 from ecotone.data import open_dataset
 from ecotone.errors import DataError
 from ecotone.evaluation.features import FeatureSet, Reader, Standardiser, extract
-from ecotone.evaluation.floors import RandomConvolutions, image_statistics, majority, random_init, raw_pixels
+from ecotone.evaluation.floors import RandomConvolutions, image_statistics, random_init, raw_pixels
 from ecotone.evaluation.protocols import KNN, LinearProbe
 from ecotone.evaluation.scales import plan_scales
+from ecotone.evaluation.tasks import Classification
 from ecotone.samples import Batch, ImageBatch
 from ecotone.sensors import unit
 
@@ -69,7 +70,7 @@ def test_random_init_shares_the_architecture_and_leaves_the_global_stream_alone(
 
 
 def test_chance_answers_the_most_frequent_class():
-    assert majority(torch.tensor([2, 1, 2, 1, 0])) == 1
+    assert Classification().prior(torch.tensor([2, 1, 2, 1, 0])) == 1
 
 
 @pytest.fixture(scope="module")
@@ -93,5 +94,5 @@ def test_floors_on_eurosat_are_those_measured_elsewhere(eurosat):
             FeatureSet(standard(found[s][name][0].features), found[s][name][0].labels) for s in ("train", "val", "test")
         )
         for protocol, value in zip((KNN(), LinearProbe()), expected, strict=True):
-            right = protocol.select(train, val, 10).predict(test.features) == test.labels
+            right = protocol.select(train, val, Classification()).predict(test.features) == test.labels
             assert right.double().mean().item() == pytest.approx(value, abs=0.03), (name, protocol.name)

@@ -2,9 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from ecotone.evaluation.contract import Interval
-from ecotone.evaluation.intervals import bootstrap_mean, paired_difference
+from ecotone.evaluation.intervals import bootstrap
+from ecotone.evaluation.metrics import mean
+
+
+def bootstrap_mean(values, interval=None):
+    return bootstrap([mean(torch.tensor(values))], len(values), interval)[0].interval()
 
 
 def test_an_interval_of_95_per_cent_covers_the_truth_about_that_often():
@@ -35,7 +41,8 @@ def test_pairing_sees_a_small_steady_gain_that_two_separate_intervals_would_hide
     weak = (rng.random(700) < 0.7).astype(float)
     strong = weak.copy()
     strong[np.flatnonzero(weak == 0)[:14]] = 1
-    value, (low, high) = paired_difference(strong, weak)
+    first, second = bootstrap([mean(torch.tensor(strong)), mean(torch.tensor(weak))], 700)
+    value, (low, high) = (first - second).value, (first - second).interval()
     assert value == pytest.approx(0.02)
     assert 0 < low < 0.02 < high
     assert bootstrap_mean(strong)[0] < bootstrap_mean(weak)[1]

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from ecotone.errors import RecipeError
 from ecotone.evaluation.features import FeatureSet, Standardiser
 from ecotone.evaluation.protocols import KNN, LinearProbe, protocol
+from ecotone.evaluation.tasks import Classification
 
 
 def blobs(n, *, seed, classes=4, width=12, spread=1.4) -> FeatureSet:
@@ -27,23 +28,23 @@ def test_knn_equals_a_plain_double_loop():
         for i in np.argsort(-cosine)[:7]:
             votes[train.labels[i]] += np.exp(cosine[i] / 0.07)
         expected.append(int(votes.argmax()))
-    assert KNN(k=7).select(train, train, 4).predict(test.features).tolist() == expected
+    assert KNN(k=7).select(train, train, Classification()).predict(test.features).tolist() == expected
 
 
 def test_knn_takes_all_neighbours_when_there_are_fewer_than_k():
     train = blobs(5, seed=1)
-    assert KNN().select(train, train, 4).settings == {"k": 5, "temperature": 0.07}
+    assert KNN().select(train, train, Classification()).settings == {"k": 5, "temperature": 0.07}
 
 
 def test_equal_votes_go_to_the_first_class():
     train = FeatureSet(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([3, 1]))
-    assert KNN().select(train, train, 4).predict(torch.tensor([[1.0, 0.0]])).tolist() == [1]
+    assert KNN().select(train, train, Classification()).predict(torch.tensor([[1.0, 0.0]])).tolist() == [1]
 
 
 def test_the_linear_probe_is_scikit_learns_at_the_c_that_val_prefers():
     train, val, test = blobs(200, seed=1), blobs(80, seed=2), blobs(300, seed=3)
     probe = LinearProbe()
-    chosen = probe.select(train, val, 4)
+    chosen = probe.select(train, val, Classification())
     models = [LogisticRegression(C=c, max_iter=5000, tol=1e-6).fit(train.features, train.labels) for c in probe.grid]
     on_val = [m.score(val.features, val.labels) for m in models]
     best = int(np.argmax(on_val))
@@ -54,19 +55,19 @@ def test_the_linear_probe_is_scikit_learns_at_the_c_that_val_prefers():
 
 def test_the_linear_probe_handles_two_classes_and_absent_ones():
     train = FeatureSet(torch.tensor([[-1.0], [-2.0], [1.0], [2.0]]), torch.tensor([1, 1, 3, 3]))
-    chosen = LinearProbe().select(train, train, 5)
+    chosen = LinearProbe().select(train, train, Classification())
     assert chosen.predict(torch.tensor([[-3.0], [3.0]])).tolist() == [1, 3]
 
 
 def test_one_class_is_refused():
     train = FeatureSet(torch.randn(4, 2), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(RecipeError, match="two classes"):
-        LinearProbe().select(train, train, 1)
+        LinearProbe().select(train, train, Classification())
 
 
 def test_an_unconverged_head_says_so():
     train = blobs(200, seed=1, spread=3.0)
-    assert LinearProbe(grid=(100.0,), max_iter=2).select(train, train, 4).settings["converged"] is False
+    assert LinearProbe(grid=(100.0,), max_iter=2).select(train, train, Classification()).settings["converged"] is False
 
 
 def test_features_are_standardised_by_the_train_statistics_and_constant_ones_do_no_harm():

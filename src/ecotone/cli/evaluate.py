@@ -15,7 +15,8 @@ from ecotone.errors import RecipeError
 
 if TYPE_CHECKING:
     from ecotone.encoders import Readout
-    from ecotone.evaluation import Report
+    from ecotone.evaluation import Report, Row
+    from ecotone.evaluation.wording import Wording
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Run or model folders.")],
     data: Annotated[Path, typer.Option("--data", help="Dataset folder with train, val and test.")],
-    protocol: Annotated[str, typer.Option(help="knn, linear, or both.")] = "knn,linear",
+    protocol: Annotated[str, typer.Option(help="knn, knn-grid, linear, retrieval.")] = "knn,linear",
     scales: Annotated[str, typer.Option(help="Relative scales in (0, 1].")] = "1,0.5,0.25,0.125",
     scale_protocol: Annotated[str, typer.Option(help="native, test-native or test-resized.")] = "test-resized",
     floors: Annotated[bool, typer.Option("--floors/--no-floors", help="Score the floors as well.")] = True,
@@ -109,9 +110,13 @@ def _numbers(text: str) -> list[float]:
 
 def _print(report: Report) -> None:
     """One table for each protocol, encoders first; then the verdict."""
+    from ecotone.evaluation.verdict import TITLES
+    from ecotone.evaluation.wording import Wording
+
     scales = sorted({r.scale for r in report.rows}, reverse=True)
     for protocol in dict.fromkeys(r.protocol for r in report.rows):
-        table = Table(title=f"{protocol}, accuracy in % with 95 % interval", title_justify="left")
+        words = Wording.main(report.contract, protocol)
+        table = Table(title=f"{TITLES[protocol]}: {words.caption}, with 95 % interval", title_justify="left")
         table.add_column("encoder or floor", overflow="fold")
         for scale in scales:
             table.add_column(f"{100 * scale:g} %", justify="right")
@@ -119,7 +124,7 @@ def _print(report: Report) -> None:
         for floor, name in sorted({(r.floor, r.encoder): None for r in rows}, key=lambda pair: pair[0]):
             cells = {r.scale: r for r in rows if r.encoder == name}
             style = "dim" if floor else "bold"
-            table.add_row(name, *(_cell(cells[s].value, cells[s].ci95) for s in scales), style=style)
+            table.add_row(name, *(_cell(words, cells[s]) for s in scales), style=style)
         console.print(table)
     for skipped in report.skipped:
         console.print(f"Not scored: {skipped.reason}.")
@@ -132,5 +137,5 @@ def _print(report: Report) -> None:
     console.print(f"Contract {report.contract.hash}", soft_wrap=True)
 
 
-def _cell(value: float, interval: tuple[float, float]) -> str:
-    return f"{100 * value:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+def _cell(words: Wording, row: Row) -> str:
+    return f"{words.number(row.value)} [{words.number(row.ci95[0])}, {words.number(row.ci95[1])}]"

@@ -16,7 +16,7 @@ class DatasetInfo:
 
     Attributes:
         name: Name of the dataset.
-        task: ``classification``, ``multilabel``, ``segmentation`` … or ``none``.
+        task: ``classification``, ``multilabel``, ``regression``, ``segmentation`` … or ``none``.
         sensor: Name in the sensor registry; None when the files say it themselves.
         bands: Band names in channel order; empty when the files name them.
         unit: Name of the unit of the stored values; None for the sensor's.
@@ -26,6 +26,7 @@ class DatasetInfo:
         licence: Licence of the imagery.
         split_kind: How the splits were made, such as ``random`` or ``spatial blocks``.
         synthetic: The imagery is procedurally generated.
+        label_unit: Unit of the labels of ``regression``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DatasetInfo:
     licence: str | None = None
     split_kind: str | None = None
     synthetic: bool = False
+    label_unit: str | None = None
 
 
 @runtime_checkable

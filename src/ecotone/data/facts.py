@@ -97,6 +97,7 @@ class Facts:
             licence=self.declared.licence,
             split_kind=self.declared.split_kind,
             synthetic=self.declared.synthetic,
+            label_unit=self.declared.label_unit,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ class Labels:
     """The task of a dataset and its classes.
 
     Attributes:
-        task: ``classification``, ``multilabel``, ``none``, or a task whose labels are paths, such as ``segmentation``.
+        task: ``classification``, ``multilabel``, ``regression``, ``none``, or a task whose labels are paths, such as
+            ``segmentation``.
         classes: Class names; a label is an index into them.
     """
 
@@ -28,23 +30,25 @@ class Labels:
     classes: tuple[str, ...]
 
     def targets(self, label: str) -> dict[str, Any]:
-        """``label``: a class index, or for multilabel a float vector (number of classes,) of zeros and ones."""
+        """``label``: a class index; for multilabel a vector (number of classes,) of zeros and ones; a value."""
         if self.task == "classification":
             return {"label": self.classes.index(label)}
         if self.task == "multilabel":
             vector = torch.zeros(len(self.classes))
             vector[[self.classes.index(name) for name in split_label(label)]] = 1
             return {"label": vector}
-        return {}
+        return {"label": float(label)} if self.task == "regression" else {}
 
 
 def read_labels(rows: list[Row], declared: Declaration, folder: Path) -> Labels:
     """Task and classes: as declared, else by the labels themselves.
 
     Raises:
-        DataError: A sample of a task with classes has no label, or one outside the classes.
+        DataError: A sample of a task with classes has no label, or one outside the classes; a value is no number.
     """
     task = declared.task or _task(rows)
+    if task == "regression":
+        _check_values(rows, folder)
     if task not in ("classification", "multilabel"):
         return Labels(task, declared.classes)
     names = {row.path: split_label(row.label) if task == "multilabel" else [row.label] for row in rows}
@@ -64,6 +68,18 @@ def read_labels(rows: list[Row], declared: Declaration, folder: Path) -> Labels:
                     f"the label of {path} in {folder} is not one of the classes", found=repr(name), mend=mend
                 )
     return Labels(task, classes)
+
+
+def _check_values(rows: list[Row], folder: Path) -> None:
+    for row in rows:
+        try:
+            finite = math.isfinite(float(row.label))
+        except ValueError:
+            finite = False
+        if not finite:
+            raise DataError(
+                f"{folder} is for regression and the label of {row.path} is no number", found=repr(row.label)
+            )
 
 
 def split_label(label: str) -> list[str]:

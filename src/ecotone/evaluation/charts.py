@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -34,16 +35,19 @@ def line_style(series: Sequence[Series], index: int) -> str:
     return f'stroke="var(--e{rank % 4})" stroke-width="2.6"'
 
 
-def scale_curve(series: Sequence[Series], title: str) -> str:
-    """Accuracy by relative scale, with the encoders' 95 % bands.
+def scale_curve(series: Sequence[Series], title: str, percent: bool = True) -> str:
+    """A metric by relative scale, with the encoders' 95 % bands.
 
     Args:
         series: At least one, all over the same scales.
         title: Read by screen readers.
+        percent: The values are shares, printed in per cent.
     """
+    factor = 100 if percent else 1
     scales = [p[0] for p in series[0].points]
     values = [v for s in series for p in s.points for v in p[1:]]
-    low, high = max(0.0, np.floor(min(values) * 10) / 10), min(1.0, np.ceil(max(values) * 10) / 10)
+    ticks = MaxNLocator(6).tick_values(min(values), max(values))
+    low, high = ticks[0], ticks[-1]
     width, height, left, right, top, bottom = 440, 290, 40, 14, 12, 40
 
     def x(scale: float) -> float:
@@ -54,18 +58,18 @@ def scale_curve(series: Sequence[Series], title: str) -> str:
         return top + (high - value) / (high - low) * (height - top - bottom)
 
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in np.arange(round(low * 10), round(high * 10) + 1, 1 if high - low <= 0.5 else 2) / 10:
+    for tick in ticks:
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{100 * tick:.0f}</text>')
+        parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{factor * tick:g}</text>')
     for s in scales:
         parts.append(f'<text x="{x(s):.1f}" y="{height - 20}" text-anchor="middle">{100 * s:g} %</text>')
     parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 4}" text-anchor="middle">relative scale</text>')
     for i, s in sorted(enumerate(series), key=lambda pair: not pair[1].floor):
-        parts += _line(s, line_style(series, i), x, y)
+        parts += _line(s, line_style(series, i), x, y, factor)
     return "".join([*parts, "</svg>"])
 
 
-def _line(s: Series, style: str, x, y) -> list[str]:  # noqa: ANN001 - two closures over the axes
+def _line(s: Series, style: str, x, y, factor: int) -> list[str]:  # noqa: ANN001 - two closures over the axes
     parts = []
     if not s.floor and len(s.points) > 1:
         upper = [f"{x(p[0]):.1f},{y(p[3]):.1f}" for p in s.points]
@@ -75,7 +79,7 @@ def _line(s: Series, style: str, x, y) -> list[str]:  # noqa: ANN001 - two closu
     path = " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in s.points)
     parts.append(f'<polyline points="{path}" fill="none" {style} stroke-linejoin="round"/>')
     for scale, value, low, high in s.points:
-        tip = f"{s.name}, {100 * scale:g} %: {100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+        tip = f"{s.name}, {100 * scale:g} %: {factor * value:.4g} ({factor * low:.4g} to {factor * high:.4g})"
         dot = f'cx="{x(scale):.1f}" cy="{y(value):.1f}" r="{2.2 if s.floor else 3.6}"'
         parts.append(f'<circle {dot} fill="{style.split(chr(34))[1]}"><title>{escape(tip)}</title></circle>')
     return parts

@@ -32,6 +32,7 @@ class Data(_Frozen):
         split: SHA-256 of which key belongs to which split.
         split_kind: How the splits were made.
         n: Samples in each split.
+        label_unit: Unit of the labels, where they are values.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Data(_Frozen):
     split: str
     split_kind: str | None
     n: dict[str, int]
+    label_unit: str | None = None
 
 
 class Resize(_Frozen):
@@ -91,10 +93,12 @@ class Contract(_Frozen):
         inputs: The distinct inputs and readouts of the evaluated encoders.
         resize: Sizes, scales and filters.
         gsd: The GSD that encoders are told.
+        task: What is asked of every image.
         protocols: Protocol -> its settings and grid.
+        metrics: Protocol -> what is measured. The first one is the main metric: it makes the choices and the verdict.
+        thresholds: How scores become decisions, where several classes may hold; None elsewhere.
         standardise: Features are standardised by the mean and standard deviation of the train features.
         selection: The split on which choices are made.
-        metric: What is measured.
         seeds: Seeds of the random floors.
         interval: How intervals are made.
     """
@@ -105,10 +109,12 @@ class Contract(_Frozen):
     inputs: tuple[ModelInput, ...]
     resize: Resize
     gsd: Gsd
+    task: str
     protocols: dict[str, dict[str, Any]]
+    metrics: dict[str, tuple[str, ...]]
+    thresholds: str | None = None
     standardise: Literal["train z-score"] = "train z-score"
     selection: Literal["val"] = "val"
-    metric: Literal["accuracy"] = "accuracy"
     seeds: tuple[int, ...]
     interval: Interval = Interval()
 

@@ -39,7 +39,7 @@ def evaluate(
     Args:
         models: Run or model folders, or encoders. Several are scored one by one and on average.
         data: A dataset folder with train, val and test, or the three datasets by these names.
-        protocols: ``knn``, ``linear``.
+        protocols: ``knn``, ``knn-grid``, ``linear``, ``retrieval``.
         scales: Relative scales in (0, 1].
         scale_protocol: ``native``, ``test-native`` or ``test-resized``.
         gsd: Metres per pixel, where the data do not say.
@@ -71,9 +71,9 @@ def evaluate(
         on_progress=on_progress,
     )
     _check_some_scale(setup)
-    selection, fitted = select(setup)
-    outcomes, embeddings = score(setup, selection, fitted)
-    return build_report(setup, outcomes, embeddings, fitted.warnings)
+    selection, made = select(setup)
+    outcomes, embeddings = score(setup, selection, made)
+    return build_report(setup, outcomes, embeddings, made.warnings)
 
 
 def _check_some_scale(setup: Setup) -> None:

@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], None]  # what is being done, images done, i
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features (N, D) float32, class indices (N,) int64."""
+    """Features (N, D) float32, and labels: class indices (N,) int64, zeros and ones (N, C) or values (N,) float32."""
 
     features: Tensor
     labels: Tensor
@@ -136,7 +136,7 @@ def _labels(batch: Batch) -> Tensor:
     labels = batch.targets.get("label")
     if not isinstance(labels, Tensor):
         raise DataError("the samples have no label", found=", ".join(batch.targets) or "no targets", expected="label")
-    return labels.long()
+    return labels.float() if labels.is_floating_point() else labels.long()
 
 
 def _checked(name: str, features: Tensor, batch: Batch) -> Tensor:

@@ -102,8 +102,3 @@ def random_init(encoder: Encoder, seed: int) -> Encoder:
         fresh = type(encoder)(encoder.spec, encoder.readout, **encoder.config())
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     return fresh.to(device).eval()
-
-
-def majority(labels: Tensor) -> int:
-    """The most frequent class, the first among equals: what chance answers."""
-    return int(torch.bincount(labels).numpy().argmax())

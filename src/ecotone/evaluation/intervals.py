@@ -1,39 +1,70 @@
-"""Bootstrap intervals over test samples, alone and paired."""
+"""Bootstrap over test samples: every contestant is counted over the very same draws, so that differences are paired."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ecotone.evaluation.contract import Interval
+from ecotone.evaluation.metrics import Array, Statistic
+
+COUNTS = 2**22  # counts in a block of draws, 32 MiB
 
 
-def bootstrap_mean(values: ArrayLike, interval: Interval | None = None) -> tuple[float, float]:
-    """The percentile bootstrap interval of the mean of one value per test sample.
+@dataclass(frozen=True)
+class Estimate:
+    """A metric over the test samples and over every bootstrap draw of them.
 
-    Drawing N samples with replacement is drawing how often each distinct value occurs, from a multinomial
-    distribution; for scores that are right or wrong this costs two numbers a draw instead of N.
+    Attributes:
+        value: Over the samples as they are.
+        draws: (B,) over the draws; NaN where a draw leaves the metric undefined.
+    """
+
+    value: float
+    draws: Array
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """The paired difference."""
+        return Estimate(self.value - other.value, self.draws - other.draws)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Lower and upper end of the percentile interval."""
+        tail = (1 - level) / 2
+        low, high = np.nanquantile(self.draws, [tail, 1 - tail])
+        return float(low), float(high)
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of several metrics over the same draws."""
+    draws = np.stack([e.draws for e in estimates]).mean(0)
+    return Estimate(float(np.mean([e.value for e in estimates])), draws)
+
+
+def bootstrap(statistics: Sequence[Statistic], samples: int, interval: Interval | None = None) -> list[Estimate]:
+    """Every statistic over the same draws of the samples, with replacement.
 
     Args:
-        values: (N,) such as 1 for right and 0 for wrong.
-        interval: Level, draws and seed.
-
-    Returns:
-        Lower and upper end.
+        statistics: Functions of how often each sample is counted.
+        samples: N, of the test split.
+        interval: Draws and seed.
     """
     interval = interval or Interval()
-    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
-    n = counts.sum()
+    once = np.ones((1, samples))
+    values = [float(statistic(once)[0]) for statistic in statistics]
+    parts: list[list[Array]] = [[] for _ in statistics]
+    for counts in _draws(samples, interval):
+        for part, statistic in zip(parts, statistics, strict=True):
+            part.append(statistic(counts))
+    return [Estimate(value, np.concatenate(part)) for value, part in zip(values, parts, strict=True)]
+
+
+def _draws(samples: int, interval: Interval) -> Iterator[Array]:
+    """Blocks (b, N) of how often each sample is drawn."""
     rng = np.random.default_rng(interval.seed)
-    means = rng.multinomial(n, counts / n, size=interval.draws) @ distinct / n
-    tail = (1 - interval.level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def paired_difference(
-    first: ArrayLike, second: ArrayLike, interval: Interval | None = None
-) -> tuple[float, tuple[float, float]]:
-    """Mean of first minus second over the same (N,) test samples, with its paired bootstrap interval."""
-    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    return float(difference.mean()), bootstrap_mean(difference, interval)
+    step = max(1, COUNTS // samples)
+    for start in range(0, interval.draws, step):
+        rows = min(step, interval.draws - start)
+        drawn = rng.integers(samples, size=(rows, samples)) + samples * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * samples).reshape(rows, samples).astype(np.float64)

@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 from ecotone.evaluation import charts
 from ecotone.evaluation.verdict import TITLES, Difference
+from ecotone.evaluation.wording import Wording
 
 if TYPE_CHECKING:
-    from ecotone.evaluation.report import Confusion, Report, Row, ScaleMean
+    from ecotone.evaluation.report import Confusion, Report, Row, ScaleMean, Score
 
 ANSWERS = {
     "beats": "beats its floors",
@@ -52,13 +53,15 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "points": _points}
+    words = {p: Wording.main(report.contract, p) for p in report.contract.metrics}
     encoders = list(dict.fromkeys(r.encoder for r in report.rows if not r.floor))
     return environment.get_template("page.html.jinja").render(
         report=report,
         encoders=encoders,
         answers=ANSWERS,
         titles=TITLES,
+        words=words,
+        others=_others(report),
         tables={p: _lines(report, p) for p in dict.fromkeys(r.protocol for r in report.rows)},
         scales=sorted({r.scale for r in report.rows}, reverse=True),
         curves=_curves(report),
@@ -90,6 +93,19 @@ def _differences(report: Report) -> list[Difference]:
     return sorted(once, key=lambda d: (d.protocol, order[d.encoder], -d.scale))
 
 
+def _others(report: Report) -> dict[str, tuple[list[Wording], dict[str, list[Score]]]]:
+    """Protocol -> the other metrics at the largest scale, and their scores by contestant, encoders first."""
+    scale = max(r.scale for r in report.rows)
+    found = {}
+    for protocol, (_, *names) in report.contract.metrics.items():
+        mine = [s for s in report.others if (s.protocol, s.scale) == (protocol, scale)]
+        lines: dict[str, list[Score]] = {}
+        for score in sorted(mine, key=lambda s: s.floor):
+            lines.setdefault(score.encoder, []).append(score)
+        found[protocol] = [Wording.of(report.contract, protocol, n) for n in names], lines
+    return found
+
+
 def _series(report: Report, protocol: str) -> list[charts.Series]:
     return [
         charts.Series(line.name, line.floor, [(r.scale, r.value, *r.ci95) for r in line.rows])
@@ -100,8 +116,9 @@ def _series(report: Report, protocol: str) -> list[charts.Series]:
 def _curves(report: Report) -> dict[str, Markup]:
     found = {}
     for protocol in dict.fromkeys(r.protocol for r in report.rows):
-        title = f"{TITLES[protocol]}: accuracy by relative scale"
-        found[protocol] = Markup(charts.scale_curve(_series(report, protocol), title))
+        words = Wording.main(report.contract, protocol)
+        title = f"{TITLES[protocol]}: {words.caption} by relative scale"
+        found[protocol] = Markup(charts.scale_curve(_series(report, protocol), title, words.metric.percent))
     return found
 
 
@@ -120,9 +137,9 @@ def _legend(report: Report) -> list[tuple[str, Markup]]:
 
 
 def _map(report: Report) -> _Map | None:
-    """The map of the first encoder's features; nothing when there are too few samples to place."""
+    """The map of the first encoder's features, coloured by class; nothing for too few samples or other labels."""
     name, features = next(iter(report.embeddings.items()))
-    if len(features.labels) < 10:
+    if len(features.labels) < 10 or report.contract.task != "classification":
         return None
     points, labels = charts.flatten(features.features, features.labels)
     classes = _class_names(report, int(labels.max()) + 1)
@@ -137,11 +154,3 @@ def _shares(confusion: Confusion) -> list[list[float]]:
 
 def _class_names(report: Report, count: int) -> list[str]:
     return [*report.classes, *(f"class {i}" for i in range(len(report.classes), count))]
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "−")

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.features import FeatureSet
-from ecotone.evaluation.intervals import bootstrap_mean
+from ecotone.evaluation.intervals import average
 from ecotone.evaluation.scoring import Outcome
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.verdict import Difference, Verdict, caveats, differences, verdicts
@@ -36,6 +35,19 @@ class Row:
     n_train: int
     n_test: int
     settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric besides the main one."""
+
+    encoder: str
+    floor: bool
+    protocol: str
+    scale: float
+    metric: str
+    value: float
+    ci95: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -73,20 +85,22 @@ class Report:
 
     Attributes:
         contract: The frozen settings; its hash belongs to every score.
-        rows: One score for each contestant, protocol and scale.
+        rows: The main metric for each contestant, protocol and scale.
+        others: The other metrics.
         skipped: Scales that could not be scored.
         means: Means over the scales.
         differences: Encoders against floors, paired.
         verdicts: One sentence for each protocol.
         caveats: What limits them.
         warnings: What else a reader should know.
-        confusions: Of the first encoder at the largest scale.
+        confusions: Of the first encoder at the largest scale, where an image has one class.
         embeddings: Standardised test features of the encoders at the largest scale.
         classes: Class names.
     """
 
     contract: Contract
     rows: list[Row]
+    others: list[Score]
     skipped: list[Skipped]
     means: list[ScaleMean]
     differences: list[Difference]
@@ -102,6 +116,7 @@ class Report:
         return {
             "contract": self.contract.hash,
             "results": [asdict(r) for r in self.rows],
+            "other_metrics": [asdict(s) for s in self.others],
             "scale_means": [asdict(m) for m in self.means],
             "differences": [asdict(d) for d in self.differences],
             "verdicts": [asdict(v) for v in self.verdicts],
@@ -132,17 +147,17 @@ def build_report(
 ) -> Report:
     """Turn outcomes into rows with intervals, differences and verdicts."""
     found = differences(setup, outcomes)
-    labels = next(iter(embeddings.values())).labels
     return Report(
         contract=setup.contract,
         rows=[_row(setup, o) for o in outcomes],
+        others=[s for o in outcomes for s in _others(setup, o)],
         skipped=[Skipped(s, r) for s in setup.plan.scales if (r := setup.refusal(s))],
         means=_means(setup, outcomes),
         differences=found,
         verdicts=verdicts(setup, outcomes, found),
         caveats=list(caveats(setup)),
         warnings=[*setup.splits.warnings(), *dict.fromkeys(warnings), *_resized(setup)],
-        confusions=_confusions(setup, outcomes, labels),
+        confusions=_confusions(setup, outcomes),
         embeddings=dict(embeddings),
         classes=setup.classes,
     )
@@ -157,13 +172,22 @@ def _row(setup: Setup, o: Outcome) -> Row:
         protocol=o.protocol,
         scale=o.scale,
         scale_protocol=contract.resize.scale_protocol,
-        metric=contract.metric,
-        value=float(o.correct.mean()),
-        ci95=bootstrap_mean(o.correct, contract.interval),
+        metric=o.metric,
+        value=o.main.value,
+        ci95=o.main.interval(contract.interval.level),
         n_train=contract.data.n["train"],
         n_test=contract.data.n["test"],
         settings=o.settings,
     )
+
+
+def _others(setup: Setup, o: Outcome) -> list[Score]:
+    level = setup.contract.interval.level
+    return [
+        Score(o.contestant, o.floor, o.protocol, o.scale, name, found.value, found.interval(level))
+        for name, found in o.estimates.items()
+        if name != o.metric
+    ]
 
 
 def _means(setup: Setup, outcomes: Sequence[Outcome]) -> list[ScaleMean]:
@@ -172,21 +196,25 @@ def _means(setup: Setup, outcomes: Sequence[Outcome]) -> list[ScaleMean]:
         grouped.setdefault((o.contestant, o.floor, o.protocol), []).append(o)
     found = []
     for (name, floor, protocol), each in grouped.items():
-        correct = np.mean([o.correct for o in each], axis=0)
-        interval = bootstrap_mean(correct, setup.contract.interval)
-        found.append(ScaleMean(name, floor, protocol, float(correct.mean()), interval))
+        mean = average([o.main for o in each])
+        interval = mean.interval(setup.contract.interval.level)
+        found.append(ScaleMean(name, floor, protocol, mean.value, interval))
     return found
 
 
-def _confusions(setup: Setup, outcomes: Sequence[Outcome], labels: Tensor) -> list[Confusion]:
+def _confusions(setup: Setup, outcomes: Sequence[Outcome]) -> list[Confusion]:
+    if setup.task.name != "classification":
+        return []
     first, scale = setup.entrants[0].name, max(setup.scales())
     found = []
     for o in outcomes:
-        if (o.contestant, o.scale) == (first, scale) and o.predictions is not None:
-            size = max(len(setup.classes), int(max(labels.max(), o.predictions.max())) + 1)
-            counts = np.zeros((size, size), dtype=int)
-            np.add.at(counts, (labels.numpy(), o.predictions.numpy()), 1)
-            found.append(Confusion(first, o.protocol, scale, counts.tolist()))
+        if (o.contestant, o.scale) != (first, scale) or o.answers[0].decisions is None:
+            continue
+        truth, said = o.answers[0].truth.numpy(), o.answers[0].decisions.numpy()
+        size = max(len(setup.classes), int(max(truth.max(), said.max())) + 1)
+        counts = np.zeros((size, size), dtype=int)
+        np.add.at(counts, (truth, said), 1)
+        found.append(Confusion(first, o.protocol, scale, counts.tolist()))
     return found
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ecotone.evaluation.contestants import Contestant
 from ecotone.evaluation.features import FeatureSet, Source, Standardiser, extract
-from ecotone.evaluation.floors import CHANCE, majority, raw_pixels
-from ecotone.evaluation.protocols import Classifier
+from ecotone.evaluation.floors import CHANCE, raw_pixels
+from ecotone.evaluation.intervals import Estimate, average, bootstrap
+from ecotone.evaluation.metrics import METRICS, Answers
+from ecotone.evaluation.protocols import Fitted
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.splits import Selection
 
@@ -23,67 +22,77 @@ FIT_IMAGES = 256  # train images that fitted floors look at
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one contestant did on every test sample.
+    """How one contestant did on the test split.
 
     Attributes:
         contestant: Its name.
         floor: It owes nothing to pretraining.
         protocol: Name of the protocol.
         scale: Relative scale.
-        correct: (N,) 1 for right and 0 for wrong; between them when several seeds or models are averaged.
-        predictions: (N,) class indices of the first seed; None for an average of models.
+        answers: One for each seed; none for an average of models.
         settings: For the row of the score.
+        estimates: Metric -> its value and bootstrap draws, averaged over seeds or models; the main metric first. The
+            draws are the same for all outcomes.
     """
 
     contestant: str
     floor: bool
     protocol: str
     scale: float
-    correct: NDArray[np.float64]
-    predictions: Tensor | None
+    answers: tuple[Answers, ...]
     settings: dict[str, Any]
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """The main metric."""
+        return next(iter(self.estimates))
+
+    @property
+    def main(self) -> Estimate:
+        """The estimate of the main metric."""
+        return self.estimates[self.metric]
 
 
 @dataclass
-class Fitted:
-    """What the train images made: sources and standardisers by train scale, the classifiers, notes for the report."""
+class Preparation:
+    """What the train images made: sources, standardisers, what chance answers, and notes for the report."""
 
     sources: dict[float, dict[str, Sequence[Source]]] = field(default_factory=dict)
     standardisers: dict[tuple[str, float], list[Standardiser]] = field(default_factory=dict)
-    classifiers: dict[tuple[str, str, float], list[Classifier]] = field(default_factory=dict)
-    majority: int = 0
+    heads: dict[tuple[str, str, float], list[Fitted]] = field(default_factory=dict)
+    chance: dict[str, Fitted] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
-def select(setup: Setup) -> tuple[Selection, Fitted]:
+def select(setup: Setup) -> tuple[Selection, Preparation]:
     """Fit every contestant under every protocol on train and choose on val. The test split is not touched."""
-    fitted = Fitted()
-    classes = max(len(setup.classes), 1)
+    made = Preparation()
     for train_scale in dict.fromkeys(setup.plan.train_scale(s) for s in setup.scales()):
-        fitted.sources[train_scale] = sources = _sources(setup, train_scale)
+        made.sources[train_scale] = sources = _sources(setup, train_scale)
         view = setup.plan.train_view(train_scale)
         label = "train" if train_scale == 1 else f"train at {train_scale:g}"
         splits = (setup.splits.train, label), (setup.splits.val, label.replace("train", "val"))
         train, val = (extract(setup.reader, d, view, sources, setup.on_progress, what) for d, what in splits)
-        labels = next(iter(train.values()))[0].labels
-        fitted.majority, classes = majority(labels), max(classes, int(labels.max()) + 1)
+        labels = next(iter(train.values()))[0], next(iter(val.values()))[0]
+        made.chance = {p.name: p.chance(*labels, setup.task) for p in setup.protocols}
         for contestant in setup.contestants:
             name = contestant.name
             pairs = list(zip(train[name], val[name], strict=True))
             standard = [Standardiser.of(t.features) for t, _ in pairs]
-            fitted.standardisers[name, train_scale] = standard
-            fitted.warnings += _constant_features(name, pairs[0][0])
+            made.standardisers[name, train_scale] = standard
+            made.warnings += _constant_features(name, pairs[0][0])
             for p in setup.protocols:
                 chosen = [
-                    p.select(FeatureSet(s(t.features), t.labels), FeatureSet(s(v.features), v.labels), classes)
+                    p.select(FeatureSet(s(t.features), t.labels), FeatureSet(s(v.features), v.labels), setup.task)
                     for s, (t, v) in zip(standard, pairs, strict=True)
                 ]
-                fitted.classifiers[name, p.name, train_scale] = chosen
-                fitted.warnings += _not_converged(name, p.name, chosen)
-    return Selection(setup.contract, fitted.classifiers), fitted
+                made.heads[name, p.name, train_scale] = chosen
+                made.warnings += _not_converged(name, p.title, chosen)
+    return Selection(setup.contract, made.heads), made
 
 
-def score(setup: Setup, selection: Selection, fitted: Fitted) -> tuple[list[Outcome], dict[str, FeatureSet]]:
+def score(setup: Setup, selection: Selection, made: Preparation) -> tuple[list[Outcome], dict[str, FeatureSet]]:
     """Read the test split at every scale and score it.
 
     Returns:
@@ -96,17 +105,18 @@ def score(setup: Setup, selection: Selection, fitted: Fitted) -> tuple[list[Outc
         train_scale = setup.plan.train_scale(scale)
         view = setup.plan.test_view(scale)
         what = f"test at {scale:g}"
-        found = extract(setup.reader, test, view, fitted.sources[train_scale], setup.on_progress, what)
+        found = extract(setup.reader, test, view, made.sources[train_scale], setup.on_progress, what)
         for contestant in setup.contestants:
-            standard = fitted.standardisers[contestant.name, train_scale]
+            standard = made.standardisers[contestant.name, train_scale]
             features = [
                 FeatureSet(s(f.features), f.labels) for s, f in zip(standard, found[contestant.name], strict=True)
             ]
-            outcomes += _outcomes(setup, contestant, features, scale, selection.classifiers)
+            outcomes += _outcomes(setup, contestant, features, scale, selection.heads)
             if not contestant.floor and contestant.name not in embeddings:
                 embeddings[contestant.name] = features[0]
         if any(c.floor for c in setup.contestants):
-            outcomes += _chance(setup, next(iter(found.values()))[0].labels, scale, fitted.majority)
+            outcomes += _chance(setup, next(iter(found.values()))[0], scale, made.chance)
+    outcomes = _estimated(setup, outcomes)
     return outcomes + list(_mean_of_models(setup, outcomes)), embeddings
 
 
@@ -125,42 +135,50 @@ def _outcomes(
     contestant: Contestant,
     features: Sequence[FeatureSet],
     scale: float,
-    classifiers: Mapping[tuple[str, str, float], Sequence[Classifier]],
+    heads: Mapping[tuple[str, str, float], Sequence[Fitted]],
 ) -> Iterator[Outcome]:
     for p in setup.protocols:
-        chosen = classifiers[contestant.name, p.name, setup.plan.train_scale(scale)]
-        predictions = [c.predict(f.features) for c, f in zip(chosen, features, strict=True)]
-        right = [(y == f.labels).double().numpy() for y, f in zip(predictions, features, strict=True)]
+        chosen = heads[contestant.name, p.name, setup.plan.train_scale(scale)]
+        answers = tuple(head.answer(f) for head, f in zip(chosen, features, strict=True))
         settings = {
             **contestant.settings,
             **(chosen[0].settings if len(chosen) == 1 else {"each_seed": [c.settings for c in chosen]}),
             "features": features[0].features.shape[1],
             **_input_settings(setup, scale),
         }
-        yield Outcome(
-            contestant.name, contestant.floor, p.name, scale, np.mean(right, axis=0), predictions[0], settings
-        )
+        yield Outcome(contestant.name, contestant.floor, p.name, scale, answers, settings)
 
 
-def _chance(setup: Setup, labels: Tensor, scale: float, answer: int) -> Iterator[Outcome]:
-    predictions = torch.full_like(labels, answer)
-    right = (predictions == labels).double().numpy()
-    settings = {"answer": answer, **_input_settings(setup, scale)}
-    for p in setup.protocols:
-        yield Outcome(CHANCE, True, p.name, scale, right, predictions, settings)
+def _chance(setup: Setup, test: FeatureSet, scale: float, chance: Mapping[str, Fitted]) -> Iterator[Outcome]:
+    for name, blind in chance.items():
+        settings = {**blind.settings, **_input_settings(setup, scale)}
+        yield Outcome(CHANCE, True, name, scale, (blind.answer(test),), settings)
+
+
+def _estimated(setup: Setup, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes with their metrics, all over the same bootstrap draws."""
+    asked = [(i, name, a) for i, o in enumerate(outcomes) for name in setup.metrics[o.protocol] for a in o.answers]
+    found = bootstrap([METRICS[name].of(a) for _, name, a in asked], setup.splits.n["test"], setup.contract.interval)
+    each: list[dict[str, list[Estimate]]] = [{} for _ in outcomes]
+    for (i, name, _), estimate in zip(asked, found, strict=True):
+        each[i].setdefault(name, []).append(estimate)
+    return [
+        replace(o, estimates={name: average(seeds) for name, seeds in mine.items()})
+        for o, mine in zip(outcomes, each, strict=True)
+    ]
 
 
 def _mean_of_models(setup: Setup, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-    """When several models are given, how they do on average on each test sample."""
+    """When several models are given, how they do on average."""
     if len(setup.entrants) < 2:
         return
     names = [e.name for e in setup.entrants]
     for p in setup.protocols:
         for scale in setup.scales():
             each = [o for o in outcomes if o.contestant in names and (o.protocol, o.scale) == (p.name, scale)]
-            right = np.mean([o.correct for o in each], axis=0)
+            means = {name: average([o.estimates[name] for o in each]) for name in setup.metrics[p.name]}
             settings = {"models": names, **_input_settings(setup, scale)}
-            yield Outcome(mean_name(len(names)), False, p.name, scale, right, None, settings)
+            yield Outcome(mean_name(len(names)), False, p.name, scale, (), settings, means)
 
 
 def mean_name(models: int) -> str:
@@ -186,6 +204,6 @@ def _constant_features(name: str, train: FeatureSet) -> list[str]:
     return [f"{name}: {constant} of {width} features are constant over the train images."] if constant else []
 
 
-def _not_converged(name: str, protocol: str, chosen: Sequence[Classifier]) -> list[str]:
+def _not_converged(name: str, title: str, chosen: Sequence[Fitted]) -> list[str]:
     lost = any(c.settings.get("converged") is False for c in chosen)
-    return [f"{name}: the {protocol} head had not converged when its iterations ran out."] if lost else []
+    return [f"{name}: the fit of “{title}” had not converged when its iterations ran out."] if lost else []

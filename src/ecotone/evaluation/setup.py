@@ -17,11 +17,13 @@ from ecotone.evaluation.contestants import (
     encoder_contestants,
     floor_contestants,
 )
-from ecotone.evaluation.contract import Contract, Data, Gsd, ModelInput, Resize
+from ecotone.evaluation.contract import Contract, Data, Gsd, Interval, ModelInput, Resize
 from ecotone.evaluation.features import Progress, Reader
-from ecotone.evaluation.protocols import KNN, LinearProbe
+from ecotone.evaluation.protocols import Protocol
 from ecotone.evaluation.scales import ScalePlan, Size, View, plan_scales
 from ecotone.evaluation.splits import Splits
+from ecotone.evaluation.tasks import Task
+from ecotone.evaluation.thresholds import RULE
 from ecotone.samples import Image
 
 
@@ -44,12 +46,21 @@ class Setup:
     splits: Splits
     entrants: list[Entrant]
     contestants: list[Contestant]
-    protocols: tuple[KNN | LinearProbe, ...]
+    protocols: tuple[Protocol, ...]
     plan: ScalePlan
     reader: Reader
     contract: Contract
     pitch: float | None
     on_progress: Progress | None
+
+    @property
+    def task(self) -> Task:
+        return self.splits.task
+
+    @property
+    def metrics(self) -> dict[str, tuple[str, ...]]:
+        """Protocol -> what is measured, the main metric first."""
+        return self.contract.metrics
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -83,7 +94,7 @@ class Setup:
 def prepare(
     splits: Splits,
     entrants: list[Entrant],
-    protocols: tuple[KNN | LinearProbe, ...],
+    protocols: tuple[Protocol, ...],
     *,
     scales: Sequence[float],
     scale_protocol: str,
@@ -143,7 +154,7 @@ def _gsd(splits: Splits, first: Image, entrants: list[Entrant]) -> tuple[Gsd, fl
 def _contract(
     splits: Splits,
     entrants: list[Entrant],
-    protocols: tuple[KNN | LinearProbe, ...],
+    protocols: tuple[Protocol, ...],
     plan: ScalePlan,
     gsd: Gsd,
     seeds: tuple[int, ...],
@@ -163,10 +174,15 @@ def _contract(
             split=splits.split_hash(),
             split_kind=info.split_kind,
             n=splits.n,
+            label_unit=info.label_unit,
         ),
         inputs=tuple(distinct[key] for key in sorted(distinct)),
         resize=Resize(size=plan.size, multiple=plan.multiple, scale_protocol=plan.protocol, scales=plan.scales),
         gsd=gsd,
+        task=splits.task.name,
         protocols={p.name: p.model_dump(mode="json", exclude={"name"}) for p in protocols},
+        metrics={p.name: p.metrics(splits.task) for p in protocols},
+        thresholds=RULE if splits.task.name == "multilabel" else None,
         seeds=seeds,
+        interval=Interval(draws=splits.task.draws),
     )

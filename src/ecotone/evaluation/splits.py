@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from ecotone.data import open_dataset
 from ecotone.data.base import Dataset, DatasetInfo
 from ecotone.errors import DataError
 from ecotone.evaluation.contract import Contract
-from ecotone.evaluation.protocols import Classifier
+from ecotone.evaluation.protocols import Fitted
+from ecotone.evaluation.tasks import task_of
 
 NAMES = ("train", "val", "test")
 
@@ -24,11 +24,11 @@ class Selection:
 
     Attributes:
         contract: The frozen settings.
-        classifiers: (contestant, protocol, train scale) -> one fitted classifier for each seed.
+        heads: (contestant, protocol, train scale) -> one fitted protocol for each seed.
     """
 
     contract: Contract
-    classifiers: Mapping[tuple[str, str, float], Sequence[Classifier]]
+    heads: Mapping[tuple[str, str, float], Sequence[Fitted]]
 
 
 class Splits:
@@ -51,6 +51,7 @@ class Splits:
                     mend="Name the splits in the third column of manifest.csv.",
                 )
         self.train, self.val, self._test = (datasets[n] for n in NAMES)
+        self.task = task_of(self.info)
         self.n = {name: len(datasets[name]) for name in NAMES}
         self._check_labels()
         self._check_overlap()
@@ -78,17 +79,15 @@ class Splits:
         return self.train, self.val, self._test
 
     def _check_labels(self) -> None:
-        if self.info.task not in ("classification", "none"):
-            raise DataError(
-                "only single-label classification can be evaluated", found=self.info.task, expected="classification"
-            )
         for name, dataset in zip(NAMES, self._all(), strict=True):
             blank = [k for k, label in zip(dataset.keys(), dataset.labels(), strict=True) if not label]
-            if blank:
+            if blank and self.task.needs_label:
                 raise DataError(
                     f"{len(blank)} samples of the {name} split have no label, such as {blank[0]}",
                     mend="Fill the label column of manifest.csv.",
                 )
+            if len(blank) == len(dataset):
+                raise DataError(f"no sample of the {name} split has any class", mend="Split the samples anew.")
 
     def _check_overlap(self) -> None:
         for i, first in enumerate(NAMES):
@@ -103,13 +102,7 @@ class Splits:
 
     def warnings(self) -> list[str]:
         """What a reader of the scores should know about these splits."""
-        have = set(self.train.labels())
-        lost = sorted(set(self._test.labels()) - have)
-        found = [f"Classes absent from train, so never predicted: {', '.join(lost)}."] if lost else []
-        single = sorted(c for c, n in Counter(self.train.labels()).items() if n == 1)
-        if single:
-            found.append(f"Classes with a single training sample: {', '.join(single)}.")
-        return found
+        return self.task.warnings(self.train.labels(), self._test.labels())
 
 
 def open_splits(

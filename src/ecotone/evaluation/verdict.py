@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ecotone.evaluation.contestants import random_init_names
-from ecotone.evaluation.contract import Interval
-from ecotone.evaluation.intervals import bootstrap_mean, paired_difference
+from ecotone.evaluation.contract import Contract
+from ecotone.evaluation.metrics import METRICS
+from ecotone.evaluation.protocols import PROTOCOLS
 from ecotone.evaluation.scoring import Outcome, mean_name
 from ecotone.evaluation.setup import Setup
+from ecotone.evaluation.wording import Wording
 
 ENOUGH = 100  # test samples below which no verdict is given
-TITLES = {"knn": "kNN", "linear": "Linear probe"}
+TITLES = {name: kind.title for name, kind in PROTOCOLS.items()}
 Role = Literal["random init", "best floor"]
 Answer = Literal["beats", "level", "below", "n too small", "no floors"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of an encoder minus that of a floor over the same test samples, with its paired 95 % interval."""
+    """Main metric of an encoder minus that of a floor over the same test samples, with its paired 95 % interval."""
 
     encoder: str
     against: str
@@ -51,11 +53,11 @@ def differences(setup: Setup, outcomes: Sequence[Outcome]) -> list[Difference]:
         floors = [f for f in outcomes if f.floor and (f.protocol, f.scale) == (o.protocol, o.scale)]
         if not floors:
             continue
-        best = max(floors, key=lambda f: f.correct.mean())
+        best = max(floors, key=lambda f: METRICS[f.metric].gain(f.main.value))
         init = next((f for f in floors if f.contestant == inits[o.contestant]), None)
         if init is not None:
-            found.append(_difference(o, init, "random init", setup.contract.interval))
-        found.append(_difference(o, best, "best floor", setup.contract.interval))
+            found.append(_difference(o, init, "random init", setup.contract.interval.level))
+        found.append(_difference(o, best, "best floor", setup.contract.interval.level))
     return found
 
 
@@ -68,7 +70,7 @@ def verdicts(setup: Setup, outcomes: Sequence[Outcome], found: Sequence[Differen
     for p in setup.protocols:
         outcome = next(o for o in outcomes if (o.contestant, o.protocol, o.scale) == (judged, p.name, scale))
         mine = {d.role: d for d in found if (d.encoder, d.protocol, d.scale) == (judged, p.name, scale)}
-        result.append(_verdict(outcome, mine, setup.contract.interval))
+        result.append(_verdict(outcome, mine, setup.contract))
     return result
 
 
@@ -85,55 +87,55 @@ def caveats(setup: Setup) -> Iterator[str]:
         yield f"The GSD is assumed, not known: {setup.contract.gsd.metres:g} m, the middle of the model's range."
 
 
-def _difference(o: Outcome, floor: Outcome, role: Role, interval: Interval) -> Difference:
-    value, ci = paired_difference(o.correct, floor.correct, interval)
-    return Difference(o.contestant, floor.contestant, role, o.protocol, o.scale, value, ci)
+def _difference(o: Outcome, floor: Outcome, role: Role, level: float) -> Difference:
+    gap = o.main - floor.main
+    return Difference(o.contestant, floor.contestant, role, o.protocol, o.scale, gap.value, gap.interval(level))
 
 
-def _verdict(outcome: Outcome, mine: dict[str, Difference], interval: Interval) -> Verdict:
-    n, name = len(outcome.correct), outcome.contestant
-    low, high = bootstrap_mean(outcome.correct, interval)
-    value = f"{TITLES[outcome.protocol]}: {name} scores {_percent(outcome.correct.mean())} ({_range(low, high)})"
+def _verdict(outcome: Outcome, mine: dict[str, Difference], contract: Contract) -> Verdict:
+    n, words = contract.data.n["test"], Wording.main(contract, outcome.protocol)
+    low, high = (words.number(v) for v in outcome.main.interval(contract.interval.level))
+    score = f"{words.title} {words.value(outcome.main.value)}"
+    lower = "; lower is better" if words.metric.lower else ""
+    value = f"{TITLES[outcome.protocol]}: {outcome.contestant} reaches {score} (95 % interval {low} to {high}{lower})"
     text = f"{value} on {n} test samples"
     best, init = mine.get("best floor"), mine.get("random init")
     if best is None:
         return _as(outcome, "no floors", f"{text}; the floors were left out, so this says nothing about pretraining.")
-    answer: Answer = "beats" if best.ci95[0] > 0 else "below" if best.ci95[1] < 0 else "level"
+    answer = _answer(best, words)
     if answer == "beats":
-        text += f"; it beats its best floor, {best.against}, by {_points(best)}"
+        text += f"; it beats its best floor, {best.against}, by {_size(best, words)}"
     elif answer == "below":
-        text += f"; it falls short of its best floor, {best.against}, by {_points(best)}"
+        text += f"; it falls short of its best floor, {best.against}, by {_size(best, words)}"
     else:
-        text += f"; it cannot be told from its best floor, {best.against}: the difference is {_points(best)}"
+        text += f"; it cannot be told from its best floor, {best.against}: the difference is {_size(best, words)}"
     if init is not None and init.against != best.against:
-        text += _against_init(init)
+        text += _against_init(init, words)
     if n < ENOUGH:
         return _as(outcome, "n too small", f"{text}. n too small: no verdict.")
     return _as(outcome, answer, text + ".")
 
 
-def _against_init(init: Difference) -> str:
-    if init.ci95[0] > 0:
-        return f". Pretraining gains {_points(init)} over the same encoder at random init"
-    if init.ci95[1] < 0:
-        return f". Pretraining loses {_points(init)} against the same encoder at random init"
-    return f". Against the same encoder at random init the difference, {_points(init)}, is not sure"
+def _answer(d: Difference, words: Wording) -> Literal["beats", "level", "below"]:
+    low, high = sorted(words.metric.gain(v) for v in d.ci95)
+    return "beats" if low > 0 else "below" if high < 0 else "level"
+
+
+def _against_init(init: Difference, words: Wording) -> str:
+    answer = _answer(init, words)
+    if answer == "beats":
+        return f". Pretraining gains {_size(init, words)} over the same encoder at random init"
+    if answer == "below":
+        return f". Pretraining loses {_size(init, words)} against the same encoder at random init"
+    return f". Against the same encoder at random init the difference, {_size(init, words)}, is not sure"
 
 
 def _as(outcome: Outcome, answer: Answer, text: str) -> Verdict:
     return Verdict(outcome.contestant, outcome.protocol, outcome.scale, answer, text)
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _range(low: float, high: float) -> str:
-    return f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
-
-
-def _points(d: Difference) -> str:
-    """The size of a difference with its interval, turned so that a stated loss reads as a positive number."""
+def _size(d: Difference, words: Wording) -> str:
+    """The size of a difference with its interval, turned so that a stated gain or loss reads as a positive number."""
     sign = -1 if d.ci95[1] < 0 else 1
-    low, high = sorted(100 * sign * v for v in d.ci95)
-    return f"{100 * sign * d.value:.1f} points ({low:.1f} to {high:.1f})"
+    low, high = sorted(sign * v for v in d.ci95)
+    return f"{words.number(sign * d.value)} {words.gap}".strip() + f" ({words.number(low)} to {words.number(high)})"

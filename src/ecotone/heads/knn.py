@@ -1,4 +1,4 @@
-"""The k-nearest-neighbour classifier: a head without parameters."""
+"""Nearest neighbours: a head without parameters."""
 
 from __future__ import annotations
 
@@ -6,17 +6,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+QUERIES, BANK = 1024, 2**14  # a block of similarities holds 64 MiB
+TARGETS = 2**24  # numbers of the neighbours' targets that are gathered at once, 64 MiB
+
+
+def neighbours(train: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest training features by cosine similarity, nearest first.
+
+    Exact. Queries and training features go in blocks, so that memory beyond the arguments is bounded.
+
+    Args:
+        train: (M, D) features; they are L2-normalised here, and not otherwise changed.
+        queries: (N, D).
+        k: Neighbours; all of them where M is smaller.
+
+    Returns:
+        Similarities (N, k) float32 and indices into train (N, k) int64.
+    """
+    k = min(k, len(train))
+    similarity, index = torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.int64)
+    step = max(QUERIES, QUERIES * BANK // max(1, len(train)))
+    for start in range(0, len(queries), step):
+        part = F.normalize(queries[start : start + step].float(), dim=1)
+        best, where = part.new_empty(len(part), 0), index.new_empty(len(part), 0)
+        for first in range(0, len(train), BANK):
+            found = part @ F.normalize(train[first : first + BANK].float(), dim=1).T
+            values, places = found.topk(min(k, found.shape[1]), dim=1)
+            best, where = torch.cat([best, values], 1), torch.cat([where, places + first], 1)
+            best, order = best.topk(min(k, best.shape[1]), dim=1)
+            where = where.gather(1, order)
+        similarity[start : start + step], index[start : start + step] = best, where
+    return similarity, index
+
 
 def knn_scores(
     train: Tensor, labels: Tensor, queries: Tensor, *, classes: int, k: int = 20, temperature: float = 0.07
 ) -> Tensor:
     """Weighted vote of the k nearest training features by cosine similarity (Wu et al., CVPR 2018).
 
-    Each neighbour votes ``exp(similarity / temperature)`` for its class. Exact; queries go in blocks, so that memory
-    is bounded by 64 MiB of similarities.
+    Each neighbour votes ``exp(similarity / temperature)`` for its class.
 
     Args:
-        train: (M, D) features; they are L2-normalised here, and not otherwise changed.
+        train: (M, D) features.
         labels: (M,) int64 class indices.
         queries: (N, D).
         classes: Number of classes.
@@ -26,15 +57,21 @@ def knn_scores(
     Returns:
         (N, classes) summed votes.
     """
-    bank = F.normalize(train.float(), dim=1).T
-    block = max(1, 2**24 // max(1, bank.shape[1]))
-    scores = torch.zeros(len(queries), classes)
-    for start in range(0, len(queries), block):
-        part = F.normalize(queries[start : start + block].float(), dim=1)
-        similarity, index = (part @ bank).topk(min(k, bank.shape[1]), dim=1)
-        votes = (similarity / temperature).exp()
-        scores[start : start + block].scatter_add_(1, labels[index], votes)
-    return scores
+    return votes(*neighbours(train, queries, k), labels, classes=classes, temperature=temperature)
+
+
+def votes(similarity: Tensor, index: Tensor, labels: Tensor, *, classes: int, temperature: float) -> Tensor:
+    """(N, classes) summed votes ``exp(similarity / temperature)`` of neighbours (N, k) for their classes (M,)."""
+    scores = torch.zeros(len(index), classes)
+    return scores.scatter_add_(1, labels[index], (similarity / temperature).exp())
+
+
+def weighted_mean(similarity: Tensor, index: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """(N, …) mean of the neighbours' targets (M, …), with the weights of the vote."""
+    weight = (similarity / temperature).softmax(1)
+    step = max(1, TARGETS // max(1, index.shape[1] * targets[0].numel()))
+    parts = zip(weight.split(step), index.split(step), strict=True)
+    return torch.cat([torch.einsum("nk,nk...->n...", w, targets[i].float()) for w, i in parts])
 
 
 def z_score(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:

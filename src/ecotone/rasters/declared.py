@@ -21,7 +21,8 @@ class Declaration(BaseModel):
 
     Attributes:
         name: Name of the dataset.
-        task: ``classification``, ``multilabel``, ``segmentation`` … or ``none``.
+        task: ``classification``, ``multilabel``, ``regression``, ``segmentation`` … or ``none``.
+        label_unit: Unit of the labels of ``regression``, for people.
         format: ``hdf5``, ``webdataset`` or ``mmearth``; absent for folders of images.
         file: The HDF5 file, relative to the folder.
         dataset: The array in the HDF5 file, of shape (N, C, H, W).
@@ -40,6 +41,7 @@ class Declaration(BaseModel):
 
     name: str | None = None
     task: str | None = None
+    label_unit: str | None = None
     format: str | None = None
     file: str | None = None
     dataset: str | None = None

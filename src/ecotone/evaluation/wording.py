@@ -1,0 +1,58 @@
+"""How a metric's values are put into words: per cent and points, or a number with its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ecotone.evaluation.contract import Contract
+from ecotone.evaluation.metrics import METRICS, Metric
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A metric as people read it.
+
+    Attributes:
+        metric: The metric.
+        title: Its name, with the k of a ranking.
+        unit: ``%``, the unit of the labels, or nothing.
+    """
+
+    metric: Metric
+    title: str
+    unit: str
+
+    @classmethod
+    def of(cls, contract: Contract, protocol: str, metric: str) -> Wording:
+        """The wording of a metric under a protocol of a contract."""
+        found = METRICS[metric]
+        unit = "%" if found.percent else (contract.data.label_unit or "") if found.unit else ""
+        return cls(found, found.title.replace("@k", f"@{contract.protocols[protocol].get('k')}"), unit)
+
+    @classmethod
+    def main(cls, contract: Contract, protocol: str) -> Wording:
+        """The wording of the main metric."""
+        return cls.of(contract, protocol, contract.metrics[protocol][0])
+
+    @property
+    def caption(self) -> str:
+        """Title, unit and direction, such as ``RMSE in t/ha, lower is better``."""
+        unit = " in per cent" if self.metric.percent else f" in {self.unit}" if self.unit else ""
+        return f"{self.title}{unit}" + (", lower is better" if self.metric.lower else "")
+
+    @property
+    def gap(self) -> str:
+        """The unit of a difference."""
+        return "points" if self.metric.percent else self.unit
+
+    def number(self, value: float) -> str:
+        """The value alone."""
+        return f"{100 * value:.1f}" if self.metric.percent else f"{value:.4g}"
+
+    def signed(self, value: float) -> str:
+        """A difference with its sign."""
+        return (f"{100 * value:+.1f}" if self.metric.percent else f"{value:+.3g}").replace("-", "−")
+
+    def value(self, value: float) -> str:
+        """The value with its unit."""
+        return f"{self.number(value)} {self.unit}".strip()

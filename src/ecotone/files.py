@@ -35,7 +35,20 @@ def replacing(path: Path) -> Iterator[Path]:
         what = "no space left on the disk" if full else (error.strerror or str(error))
         raise DataError(f"cannot write {path}: {what}", mend="Free some space, or write elsewhere.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():  # a path through a file instead of a folder has nothing to remove; unlink would raise
+            temporary.unlink()
+
+
+def cache_folder(part: str) -> Path:
+    """Where what can be made again is kept: ``$ECOTONE_CACHE``, else ``ecotone`` in the user's cache folder.
+
+    Args:
+        part: Name of the folder within, such as ``weights``.
+    """
+    own = os.environ.get("ECOTONE_CACHE")
+    if own:
+        return Path(own) / part
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecotone" / part
 
 
 def file_sha256(path: Path) -> str:

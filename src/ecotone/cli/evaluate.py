@@ -40,6 +40,12 @@ def evaluate(
     layers: Annotated[str | None, typer.Option(help="Layers to read out, such as 1,3,5; -1 is the last.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 64,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write one self-contained page.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write one line for each score.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write verdicts and tables.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where features are kept for the next time; default: the cache.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute all features anew and keep none.")] = False,
     json_: JsonOption = None,
 ) -> None:
     """Measure encoders on a labelled dataset, beside the floors that no pretraining reaches.
@@ -49,7 +55,10 @@ def evaluate(
     Example: ecotone evaluate run-1 run-2 run-3 --data data/eurosat_rgb --scales 1,0.5 --json scores.json
     """
     from ecotone.evaluation import evaluate as run
+    from ecotone.files import cache_folder
 
+    if cache is not None and no_cache:
+        raise RecipeError("--cache and --no-cache exclude each other")
     numbers = _numbers(scales)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with warnings_printed(), Progress(*columns, console=console) as progress:
@@ -72,13 +81,15 @@ def evaluate(
             floors=floors,
             readout=_readout(pooling, layers),
             batch_size=batch_size,
+            cache=None if no_cache else cache or cache_folder("features"),
             on_progress=show,
         )
     _print(result)
     write_json(json_, result.to_dict())
-    if report is not None:
-        result.save_html(report)
-        console.print(f"Report: {report}", soft_wrap=True)
+    for path, save in ((csv, result.save_csv), (markdown, result.save_markdown), (report, result.save_html)):
+        if path is not None:
+            save(path)
+            console.print(f"Written: {path}", soft_wrap=True)
 
 
 def _readout(pooling: str | None, layers: str | None) -> Readout | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor
 from ecotone.encoders import Encoder, Readout
 from ecotone.errors import RecipeError
 from ecotone.evaluation import floors
-from ecotone.evaluation.features import Source, encode
+from ecotone.evaluation.cache import class_hash, module_hash
+from ecotone.evaluation.features import Source, device_of, encode
 from ecotone.weights import load_model
 
 
@@ -32,6 +33,11 @@ class Entrant:
         e = self.encoder
         return f"{type(e).__name__} {e.config()} {e.readout.model_dump_json()} {e.spec.model_dump_json()}"
 
+    @property
+    def code(self) -> str:
+        """The architecture, and the hash of the file that defines it, which may lie outside this package."""
+        return f"{self.architecture} {class_hash(type(self.encoder))}"
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -41,6 +47,7 @@ class Contestant:
         name: In tables and rows.
         floor: It owes nothing to pretraining.
         sources: Train images (M, C, H, W) -> one source of features for each seed.
+        identities: For each seed, what its features depend on besides the images.
         settings: For the row of the score.
         fitted: ``sources`` looks at the images.
     """
@@ -48,6 +55,7 @@ class Contestant:
     name: str
     floor: bool
     sources: Callable[[Tensor | None], Sequence[Source]]
+    identities: Sequence[Mapping[str, Any]]
     settings: dict[str, Any] = field(default_factory=dict)
     fitted: bool = False
 
@@ -90,6 +98,7 @@ def encoder_contestants(entrants: Sequence[Entrant]) -> list[Contestant]:
             e.name,
             False,
             lambda _, encoder=e.encoder: [encode(encoder)],
+            [{"weights": module_hash(e.encoder), "architecture": e.code, "device": device_of(e.encoder).type}],
             {"model": e.hash, "readout": e.encoder.readout.model_dump(mode="json")},
         )
         for e in entrants
@@ -102,21 +111,24 @@ def floor_contestants(entrants: Sequence[Entrant], seeds: Sequence[int]) -> list
     Chance needs no features and is scored apart.
     """
     listed = [
-        Contestant(floors.STATISTICS, True, lambda _: [floors.image_statistics]),
+        Contestant(floors.STATISTICS, True, lambda _: [floors.image_statistics], [{"floor": floors.STATISTICS}]),
         Contestant(
             floors.RANDOM_CONVOLUTIONS,
             True,
             lambda images: [floors.RandomConvolutions(_needed(images), seed=s) for s in seeds],
+            [{"floor": floors.RANDOM_CONVOLUTIONS, "seed": s} for s in seeds],
             {"seeds": list(seeds)},
             fitted=True,
         ),
     ]
-    for name, encoder in _architectures(entrants).items():
+    for name, entrant in _architectures(entrants).items():
+        encoder, device = entrant.encoder, device_of(entrant.encoder).type
         listed.append(
             Contestant(
                 name,
                 True,
                 lambda _, encoder=encoder: [encode(floors.random_init(encoder, s)) for s in seeds],
+                [{"floor": floors.RANDOM_INIT, "of": entrant.code, "device": device, "seed": s} for s in seeds],
                 {"seeds": list(seeds), "readout": encoder.readout.model_dump(mode="json")},
             )
         )
@@ -139,11 +151,11 @@ def assumed_gsd(entrants: Sequence[Entrant]) -> float | None:
     return math.sqrt(declared[0][0] * declared[0][1]) if declared else None
 
 
-def _architectures(entrants: Sequence[Entrant]) -> dict[str, Encoder]:
+def _architectures(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
     names = random_init_names(entrants)
-    found: dict[str, Encoder] = {}
+    found: dict[str, Entrant] = {}
     for e in entrants:
-        found.setdefault(names[e.name], e.encoder)
+        found.setdefault(names[e.name], e)
     return found
 
 

@@ -32,6 +32,7 @@ def evaluate(
     floors: bool = True,
     readout: Readout | None = None,
     batch_size: int = 64,
+    cache: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
     """Measure encoders on the test split; every choice is made on val before test is read.
@@ -48,6 +49,7 @@ def evaluate(
         floors: Score the floors as well. Leave it on: a score without floors says nothing about pretraining.
         readout: How features become one vector, instead of the models' own; choose it on val.
         batch_size: Images in a batch.
+        cache: Folder in which features of a dataset folder are kept for the next time; None keeps none.
         on_progress: Called with what is being read, images done and images in all.
 
     Returns:
@@ -69,6 +71,7 @@ def evaluate(
         floors=floors,
         batch_size=batch_size,
         on_progress=on_progress,
+        cache=None if cache is None else Path(cache),
     )
     _check_some_scale(setup)
     selection, made = select(setup)

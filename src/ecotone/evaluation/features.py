@@ -127,9 +127,14 @@ def extract(
 
 def encode(encoder: Encoder) -> Source:
     """An encoder as a source: its pooled features, float32, on the CPU."""
-    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    device = device_of(encoder)
     encoder.eval()
     return lambda batch: encoder(batch.to(device)).pooled.float().cpu()
+
+
+def device_of(encoder: Encoder) -> torch.device:
+    """Where an encoder computes."""
+    return next((p.device for p in encoder.parameters()), torch.device("cpu"))
 
 
 def _labels(batch: Batch) -> Tensor:

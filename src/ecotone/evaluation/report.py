@@ -15,6 +15,7 @@ from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.intervals import average
 from ecotone.evaluation.scoring import Outcome
 from ecotone.evaluation.setup import Setup
+from ecotone.evaluation.tables import csv_text, markdown_text
 from ecotone.evaluation.verdict import Difference, Verdict, caveats, differences, verdicts
 from ecotone.files import replacing
 
@@ -133,6 +134,16 @@ class Report:
         """Write the JSON file whole, or not at all."""
         with replacing(Path(path)) as temporary:
             temporary.write_text(self.to_json() + "\n", "utf-8")
+
+    def save_csv(self, path: str | Path) -> None:
+        """Write one line for each score of each metric."""
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(csv_text(self), "utf-8")
+
+    def save_markdown(self, path: str | Path) -> None:
+        """Write verdicts, caveats and tables as Markdown."""
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(markdown_text(self), "utf-8")
 
     def save_html(self, path: str | Path) -> None:
         """Write one self-contained page."""

@@ -6,18 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from ecotone.evaluation.contestants import Contestant
-from ecotone.evaluation.features import FeatureSet, Source, Standardiser, extract
-from ecotone.evaluation.floors import CHANCE, raw_pixels
+from ecotone.evaluation.extraction import Extraction
+from ecotone.evaluation.features import FeatureSet, Standardiser
+from ecotone.evaluation.floors import CHANCE
 from ecotone.evaluation.intervals import Estimate, average, bootstrap
 from ecotone.evaluation.metrics import METRICS, Answers
 from ecotone.evaluation.protocols import Fitted
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.splits import Selection
-
-FIT_IMAGES = 256  # train images that fitted floors look at
 
 
 @dataclass(frozen=True)
@@ -56,9 +53,9 @@ class Outcome:
 
 @dataclass
 class Preparation:
-    """What the train images made: sources, standardisers, what chance answers, and notes for the report."""
+    """What the train images made: sources of features, standardisers, what chance answers, and notes for the report."""
 
-    sources: dict[float, dict[str, Sequence[Source]]] = field(default_factory=dict)
+    extraction: Extraction
     standardisers: dict[tuple[str, float], list[Standardiser]] = field(default_factory=dict)
     heads: dict[tuple[str, str, float], list[Fitted]] = field(default_factory=dict)
     chance: dict[str, Fitted] = field(default_factory=dict)
@@ -67,13 +64,11 @@ class Preparation:
 
 def select(setup: Setup) -> tuple[Selection, Preparation]:
     """Fit every contestant under every protocol on train and choose on val. The test split is not touched."""
-    made = Preparation()
+    made = Preparation(Extraction(setup))
     for train_scale in dict.fromkeys(setup.plan.train_scale(s) for s in setup.scales()):
-        made.sources[train_scale] = sources = _sources(setup, train_scale)
         view = setup.plan.train_view(train_scale)
-        label = "train" if train_scale == 1 else f"train at {train_scale:g}"
-        splits = (setup.splits.train, label), (setup.splits.val, label.replace("train", "val"))
-        train, val = (extract(setup.reader, d, view, sources, setup.on_progress, what) for d, what in splits)
+        train = made.extraction.features(setup.splits.train, "train", view, view)
+        val = made.extraction.features(setup.splits.val, "val", view, view)
         labels = next(iter(train.values()))[0], next(iter(val.values()))[0]
         made.chance = {p.name: p.chance(*labels, setup.task) for p in setup.protocols}
         for contestant in setup.contestants:
@@ -104,8 +99,7 @@ def score(setup: Setup, selection: Selection, made: Preparation) -> tuple[list[O
     for scale in setup.scales():
         train_scale = setup.plan.train_scale(scale)
         view = setup.plan.test_view(scale)
-        what = f"test at {scale:g}"
-        found = extract(setup.reader, test, view, made.sources[train_scale], setup.on_progress, what)
+        found = made.extraction.features(test, "test", view, setup.plan.train_view(train_scale))
         for contestant in setup.contestants:
             standard = made.standardisers[contestant.name, train_scale]
             features = [
@@ -118,16 +112,6 @@ def score(setup: Setup, selection: Selection, made: Preparation) -> tuple[list[O
             outcomes += _chance(setup, next(iter(found.values()))[0], scale, made.chance)
     outcomes = _estimated(setup, outcomes)
     return outcomes + list(_mean_of_models(setup, outcomes)), embeddings
-
-
-def _sources(setup: Setup, train_scale: float) -> dict[str, Sequence[Source]]:
-    images = None
-    if any(c.fitted for c in setup.contestants):
-        generator = torch.Generator().manual_seed(0)
-        picked = torch.randperm(len(setup.splits.train), generator=generator)[:FIT_IMAGES].sort().values.tolist()
-        batches = setup.reader.batches(setup.splits.train, setup.plan.train_view(train_scale), picked)
-        images = torch.cat([raw_pixels(b) for b in batches])
-    return {c.name: c.sources(images) for c in setup.contestants}
 
 
 def _outcomes(

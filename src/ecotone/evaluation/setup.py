@@ -7,9 +7,11 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ecotone import __version__
-from ecotone.errors import DataError
+from ecotone.errors import DataError, RecipeError
+from ecotone.evaluation.cache import FeatureCache
 from ecotone.evaluation.contestants import (
     Contestant,
     Entrant,
@@ -41,6 +43,7 @@ class Setup:
         contract: The frozen settings.
         pitch: Metres per pixel of the images at scale 1; None where it is unknown or differs from image to image.
         on_progress: Told of progress.
+        cache: Where features are kept; None keeps none.
     """
 
     splits: Splits
@@ -52,6 +55,7 @@ class Setup:
     contract: Contract
     pitch: float | None
     on_progress: Progress | None
+    cache: FeatureCache | None = None
 
     @property
     def task(self) -> Task:
@@ -102,6 +106,7 @@ def prepare(
     floors: bool,
     batch_size: int,
     on_progress: Progress | None,
+    cache: Path | None = None,
 ) -> Setup:
     """Look at a few train images, fix sizes and GSD, write the contract."""
     specs = [e.encoder.spec for e in entrants]
@@ -123,7 +128,16 @@ def prepare(
         contract=_contract(splits, entrants, protocols, plan, gsd, floor_seeds),
         pitch=pitch,
         on_progress=on_progress,
+        cache=_cache(splits, cache),
     )
+
+
+def _cache(splits: Splits, folder: Path | None) -> FeatureCache | None:
+    if folder is None:
+        return None
+    if splits.files is None:
+        raise RecipeError("only features of a dataset folder can be kept", found="datasets that are open already")
+    return FeatureCache(folder, f"{splits.files} {splits.manifest_hash()} {splits.split_hash()}")
 
 
 def _common_size(splits: Splits, role: str, looks: int = 32) -> tuple[Size, Image]:

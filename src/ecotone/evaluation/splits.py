@@ -11,6 +11,7 @@ from pathlib import Path
 from ecotone.data import open_dataset
 from ecotone.data.base import Dataset, DatasetInfo
 from ecotone.errors import DataError
+from ecotone.evaluation.cache import files_hash
 from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.protocols import Fitted
 from ecotone.evaluation.tasks import task_of
@@ -36,12 +37,13 @@ class Splits:
 
     Args:
         datasets: ``train``, ``val`` and ``test``.
+        files: Hash of the files they are read from and of how; None for datasets that are open already.
 
     Raises:
         DataError: A split is missing or empty, has no labels, or shares samples with another.
     """
 
-    def __init__(self, datasets: Mapping[str, Dataset]) -> None:
+    def __init__(self, datasets: Mapping[str, Dataset], files: str | None = None) -> None:
         for name in NAMES:
             if name not in datasets or not len(datasets[name]):
                 raise DataError(
@@ -51,6 +53,7 @@ class Splits:
                     mend="Name the splits in the third column of manifest.csv.",
                 )
         self.train, self.val, self._test = (datasets[n] for n in NAMES)
+        self.files = files
         self.task = task_of(self.info)
         self.n = {name: len(datasets[name]) for name in NAMES}
         self._check_labels()
@@ -111,7 +114,8 @@ def open_splits(
     """The splits of a dataset folder, or of datasets that are open already."""
     if isinstance(data, Mapping):
         return Splits(data)
-    return Splits({name: open_dataset(data, split=name, gsd=gsd, sensor=sensor) for name in NAMES})
+    opened = {name: open_dataset(data, split=name, gsd=gsd, sensor=sensor) for name in NAMES}
+    return Splits(opened, _digest([files_hash(data), gsd, sensor]))
 
 
 def _digest(content: object) -> str:

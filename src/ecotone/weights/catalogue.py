@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ecotone import files
 from ecotone.errors import CheckpointError, nearest
 
 
@@ -76,10 +77,7 @@ def entry(name: str) -> Entry:
 
 def cache_folder() -> Path:
     """Where fetched weights are kept: ``$ECOTONE_CACHE``, else ``ecotone`` in the user's cache folder."""
-    own = os.environ.get("ECOTONE_CACHE")
-    if own:
-        return Path(own) / "weights"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecotone" / "weights"
+    return files.cache_folder("weights")
 
 
 def _entries(text: str, source: str) -> dict[str, Entry]:

@@ -1,0 +1,66 @@
+"""A report as CSV and as Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+from ecotone.evaluation.verdict import TITLES
+from ecotone.evaluation.wording import Wording
+
+if TYPE_CHECKING:
+    from ecotone.evaluation.report import Report
+
+COLUMNS = ("encoder", "floor", "dataset", "protocol", "scale", "scale_protocol", "metric", "value", "low", "high")
+COLUMNS += ("n_train", "n_test", "contract")
+
+
+def csv_text(report: Report) -> str:
+    """One line for each score of each metric, with the hash of its contract."""
+    contract = report.contract
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for s in (*report.rows, *report.others):
+        floor = "true" if s.floor else "false"
+        head = (s.encoder, floor, contract.data.name, s.protocol, s.scale, contract.resize.scale_protocol)
+        tail = (contract.data.n["train"], contract.data.n["test"], contract.hash)
+        writer.writerow((*head, s.metric, s.value, *s.ci95, *tail))
+    return file.getvalue()
+
+
+def markdown_text(report: Report) -> str:
+    """Verdicts, caveats and one table for each protocol, encoders first."""
+    data, encoders = report.contract.data, dict.fromkeys(r.encoder for r in report.rows if not r.floor)
+    parts = [f"# {_cell(', '.join(encoders))} on {_cell(data.name)}"]
+    parts += [f"**{_cell(v.answer)}.** {_cell(v.text)}" for v in report.verdicts]
+    notes = [*report.caveats, *report.warnings, *(f"Not scored: {s.reason}." for s in report.skipped)]
+    parts += ["\n".join(f"- {_cell(note)}" for note in notes)] if notes else []
+    for protocol in report.contract.metrics:
+        words = Wording.main(report.contract, protocol)
+        parts += [f"## {TITLES[protocol]}: {words.caption}", _table(report, protocol, words)]
+    parts.append(f"Floors are in italics; 95 % intervals in brackets. Contract `{report.contract.hash}`.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(report: Report, protocol: str, words: Wording) -> str:
+    rows = [r for r in report.rows if r.protocol == protocol]
+    scales = sorted({r.scale for r in rows}, reverse=True)
+    lines = ["| encoder or floor | " + " | ".join(f"{100 * s:g} %" for s in scales) + " |"]
+    lines.append("|---|" + "---:|" * len(scales))
+    for floor, name in sorted({(r.floor, r.encoder): None for r in rows}, key=lambda pair: pair[0]):
+        found = {r.scale: r for r in rows if r.encoder == name}
+        cells = [
+            f"{words.number(found[s].value)} [{words.number(found[s].ci95[0])}, {words.number(found[s].ci95[1])}]"
+            for s in scales
+        ]
+        lines.append(f"| {f'*{_cell(name)}*' if floor else _cell(name)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text that neither ends a cell nor turns into markup."""
+    for sign in "\\|*_`<[":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())

@@ -13,6 +13,7 @@ from ecotone.cli import (
     demo,
     embed,
     evaluate,
+    finetune,
     info,
     pretrain,
     search,
@@ -34,7 +35,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at datasets, and make synthetic ones.", no_args_is_help=True)
 weights_app = typer.Typer(help="Released weights, and models for other programs.", no_args_is_help=True)
 
-for verb in (demo, info, check, pretrain, evaluate, embed, search):
+for verb in (demo, info, check, pretrain, evaluate, finetune, embed, search):
     verb.register(app)
 for verb in (data_inspect, data_synth):
     verb.register(data_app)

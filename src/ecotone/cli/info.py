@@ -62,11 +62,13 @@ def _installation() -> dict[str, Any]:
 
 
 def _model(folder: str) -> dict[str, Any]:
-    from ecotone.weights import load_model
+    from ecotone.weights import is_predictor, load_model, load_predictor
 
-    model = load_model(folder)
+    head = load_predictor(folder) if is_predictor(folder) else None
+    model = load_model(folder) if head is None else head.model
     parameters = sum(p.numel() for p in model.encoder.parameters())
-    return {"hash": model.hash, "parameters": parameters, **model.card.model_dump(mode="json")}
+    found = {"hash": model.hash, "parameters": parameters, **model.card.model_dump(mode="json")}
+    return found if head is None else {**found, "head": head.card.model_dump(mode="json")}
 
 
 def _sensor(name: str) -> dict[str, Any]:

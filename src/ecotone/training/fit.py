@@ -56,11 +56,11 @@ class Loop:
         self.transforms, self.checkpoint_every, self.clip = transforms, checkpoint_every, optimiser.clip
         self.precision: Arithmetic = resolve_precision(stage.precision, fabric.device)
         self.method = method.to(fabric.device)
-        self.optimiser = build_optimiser(self.method, optimiser, stage.batch_size)
+        self.optimiser = self.build_optimiser(optimiser)
         self.peaks = [group["lr"] for group in self.optimiser.param_groups]
         self.average: AveragedModel | None = None
         if stage.ema is not None:
-            self.average = AveragedModel(method.encoder, multi_avg_fn=get_ema_multi_avg_fn(stage.ema))
+            self.average = AveragedModel(self.averaged, multi_avg_fn=get_ema_multi_avg_fn(stage.ema))
         self.seen = 0
         self.restore()
         self.wrapped, self.stepper = fabric.setup(self.method, self.optimiser)
@@ -69,6 +69,15 @@ class Loop:
     def encoder(self) -> Encoder:
         """The deliverable: the averaged encoder where there is an average."""
         return self.average.module if self.average is not None else self.method.encoder  # type: ignore[return-value]
+
+    @property
+    def averaged(self) -> nn.Module:
+        """What the moving average is taken of."""
+        return self.method.encoder
+
+    def build_optimiser(self, section: OptimiserSection) -> torch.optim.Optimizer:
+        """The optimiser, each group at its peak learning rate."""
+        return build_optimiser(self.method, section, self.stage.batch_size)
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """Train to the end of the budget, one optimiser step at a time; yields the row that was logged."""
@@ -84,7 +93,7 @@ class Loop:
             self.seen += self.stage.batch_size
             self.method.after_step(self.seen / self.stage.images)
             if self.average is not None:
-                self.average.update_parameters(self.method.encoder)
+                self.average.update_parameters(self.averaged)
             seconds = time.perf_counter() - started
             row = {
                 "images": self.seen,

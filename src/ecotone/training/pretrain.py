@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning_fabric import Fabric
 
 import ecotone
 from ecotone.data import DataStream
 from ecotone.encoders import Encoder
-from ecotone.errors import DataError, RecipeError
-from ecotone.files import replacing
+from ecotone.errors import RecipeError
 from ecotone.training.fit import Loop, fit
 from ecotone.training.initial import start_from
 from ecotone.training.monitor import Monitor
@@ -65,7 +63,7 @@ def _run(recipe: Recipe, out: Path, fabric: Fabric, on_row: Callable[[dict[str, 
     made = plan(recipe)
     source = start_from(made.method, recipe.initial) if recipe.initial else None
     if run.leader:
-        _claim(run, made.recipe)
+        run.claim("recipe.yaml", made.recipe.model_dump(mode="json"), besides=(STAGES,))
     stage = made.recipe.stage
     stream = DataStream(
         made.dataset,
@@ -125,25 +123,6 @@ def _deliver(encoder: Encoder, made: Plan, run: Run, more: dict[str, Any]) -> No
             **more,
         },
     )
-
-
-def _claim(run: Run, recipe: Recipe) -> None:
-    """Write the resolved recipe into a new run, or make sure that an old run has the same one."""
-    file = run.folder / "recipe.yaml"
-    ours = recipe.model_dump(mode="json")
-    if file.exists():
-        theirs = yaml.safe_load(file.read_text("utf-8"))
-        odd = [key for key in ours if ours[key] != theirs.get(key)]
-        if odd:
-            raise RecipeError(
-                f"{run.folder} holds a run of another recipe: {', '.join(odd)} differ",
-                mend="Choose another --out, or delete that folder.",
-            )
-        return
-    if run.folder.exists() and any(f.name != STAGES for f in run.folder.iterdir()):
-        raise DataError(f"{run.folder} is not empty and holds no run", mend="Choose another --out.")
-    with replacing(file) as temporary:
-        temporary.write_text(yaml.safe_dump(ours, sort_keys=False), "utf-8")
 
 
 def _fabric() -> Fabric:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from ecotone.errors import CheckpointError
+from ecotone.errors import CheckpointError, DataError, RecipeError
 from ecotone.files import replacing
 
 
@@ -29,6 +31,33 @@ class Run:
     @property
     def state_file(self) -> Path:
         return self.folder / "state" / "state.pt"
+
+    def claim(self, name: str, settings: dict[str, Any], *, besides: Sequence[str] = ()) -> None:
+        """Write the settings into a new run, or make sure that the run there was started with the same ones.
+
+        Args:
+            name: Of the YAML file that holds them.
+            settings: Plain values.
+            besides: Names that a new run's folder may hold already.
+
+        Raises:
+            RecipeError: The run there has other settings; they are named.
+            DataError: The folder holds something else.
+        """
+        file = self.folder / name
+        if file.exists():
+            theirs = yaml.safe_load(file.read_text("utf-8"))
+            odd = [key for key in settings if settings[key] != theirs.get(key)]
+            if odd:
+                raise RecipeError(
+                    f"{self.folder} holds a run of another recipe: {', '.join(odd)} differ",
+                    mend="Choose another --out, or delete that folder.",
+                )
+            return
+        if self.folder.exists() and any(f.name not in besides for f in self.folder.iterdir()):
+            raise DataError(f"{self.folder} is not empty and holds no run", mend="Choose another --out.")
+        with replacing(file) as temporary:
+            temporary.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Save tensors and plain values atomically: a kill at any moment leaves the last whole state."""

@@ -13,12 +13,14 @@ from ecotone.weights.model import (
     save_method_state,
     save_model,
 )
+from ecotone.weights.predictor import LoadedPredictor, is_predictor, load_predictor, save_predictor
 from ecotone.weights.verifying import Verification, verify
 
 __all__ = [
     "Entry",
     "Export",
     "ImportReport",
+    "LoadedPredictor",
     "Model",
     "Verification",
     "cache_folder",
@@ -29,10 +31,13 @@ __all__ = [
     "fetch_file",
     "fetch_model",
     "import_official",
+    "is_predictor",
     "load_method_state",
     "load_model",
+    "load_predictor",
     "model_folder",
     "save_method_state",
     "save_model",
+    "save_predictor",
     "verify",
 ]

@@ -1,0 +1,245 @@
+"""Fine-tuning from settings to a run: data, predictor, training, selection, deliverable."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ecotone
+from ecotone.data import Cached, Dataset, DataStream, open_dataset
+from ecotone.encoders import build_encoder
+from ecotone.errors import DataError
+from ecotone.heads import LinearHead, Predictor
+from ecotone.heads.tasks import SELECTED_BY, Task, best_thresholds, check_task
+from ecotone.samples import collate
+from ecotone.training.finetuning.adapters import add_adapters, merge_adapters
+from ecotone.training.finetuning.curve import draw_curve
+from ecotone.training.finetuning.loop import SelectingLoop
+from ecotone.training.finetuning.objective import TaskLoss
+from ecotone.training.finetuning.probe import fit_probe, scaling_of
+from ecotone.training.finetuning.scoring import OnProgress, answer, label_of
+from ecotone.training.finetuning.settings import FineTune
+from ecotone.training.finetuning.subset import Subset, balanced, share_of_labels
+from ecotone.training.recipe import StageSection
+from ecotone.training.resized import Resized
+from ecotone.training.run import Run
+from ecotone.transforms import AnyTransform, Flip, QuarterTurn, RandomResizedCrop
+from ecotone.weights import Model, load_model, save_predictor
+
+OnRow = Callable[[dict[str, Any]], None]
+SETTINGS = "finetune.yaml"
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A finished fine-tuning.
+
+    Attributes:
+        run: Its folder, log and pictures; ``run.folder / "model"`` is the predictor.
+        task: What it answers.
+        val: Figures of the delivered predictor on val.
+        start: Figures on val before training: of the linear head on the frozen encoder, or of random weights.
+        images: Images seen when the best state was met.
+        train_samples: Samples learnt from.
+        absent: Classes without a sample in train, so never predicted.
+    """
+
+    run: Run
+    task: Task
+    val: dict[str, float]
+    start: dict[str, float]
+    images: int
+    train_samples: int
+    absent: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, for JSON."""
+        found = {k: v for k, v in vars(self).items() if k != "run"}
+        return {"run": str(self.run.folder), "model": str(self.run.folder / "model"), **found}
+
+
+def finetune(
+    settings: FineTune, out: str | Path, on_row: OnRow | None = None, on_progress: OnProgress | None = None
+) -> FineTuned:
+    """Fine-tune as the settings say, resuming what is in ``out``; the deliverable is the predictor ``out/model``.
+
+    Args:
+        settings: Validated settings.
+        out: Run folder; a run with other settings there is refused.
+        on_row: Called with every row of the log and ``budget``, the images of the whole training.
+        on_progress: Told of reading features.
+
+    Raises:
+        EcotoneError: The model, the data or the settings cannot be used as they are; one clear sentence.
+    """
+    started = time.monotonic()
+    model = load_model(settings.model)
+    settings, train, val = _data(settings, model)
+    run = Run(out)
+    run.claim(SETTINGS, {**settings.model_dump(mode="json"), "model_hash": model.hash})
+    predictor = _predictor(settings, model, train)
+    predictor.to("cuda" if torch.cuda.is_available() else "cpu")
+    tried = []
+    if run.load_state() is None and not settings.from_scratch:
+        tried = fit_probe(predictor, train, val, on_progress)
+    if settings.mode == "frozen":
+        run.rewind_log(-1)
+        for probed in tried:
+            run.log({"images": 0, "strength": probed.strength, **_named(probed.figures)})
+        best, images = predictor, 0
+    else:
+        best, images = _train(predictor, settings, train, val, run, on_row)
+    return _deliver(best, images, settings, model, train, val, run, started)
+
+
+def _data(settings: FineTune, model: Model) -> tuple[FineTune, Dataset, Dataset]:
+    """The train and val splits at one size, and the settings with what they left to the data."""
+    train, val = (
+        open_dataset(settings.data, split=s, sensor=settings.sensor, gsd=settings.gsd) for s in ("train", "val")
+    )
+    task = check_task(train.info.task, train.info.classes)
+    shared = sorted(set(train.keys()) & set(val.keys()))
+    if shared:
+        raise DataError(f"train and val share {len(shared)} samples, such as {shared[0]}", mend="Make them disjoint.")
+    chosen = share_of_labels(train.labels(), settings.labels, settings.seed, stratify=task == "classification")
+    train = Subset(train, chosen)
+    spec = model.encoder.spec
+    size = settings.size or _common_size(train, next(iter(spec.roles)), spec.size_multiple, spec.min_size)
+    train, val = (Resized(d, size) for d in (train, val))
+    if settings.cache:
+        train, val = Cached(train), Cached(val)
+    if settings.balanced and task == "classification":
+        train = Subset(train, balanced(train.labels()))
+    transforms: list[AnyTransform] = [Flip(), QuarterTurn()]
+    if spec.optical.gsd is None:  # a crop that is enlarged has a GSD of its own
+        transforms.insert(0, RandomResizedCrop(size=size, scale=(0.5, 1.0)))
+    update = {
+        "size": size,
+        "batch_size": min(settings.batch_size, len(train)),
+        "lr": settings.peak,
+        "layer_decay": settings.decay,
+        "transforms": settings.transforms if settings.transforms is not None else transforms,
+    }
+    return settings.model_copy(update=update), train, val
+
+
+def _common_size(dataset: Dataset, role: str, multiple: int, least: int, looks: int = 32) -> int:
+    """The most frequent shorter side among some images, as the nearest multiple that the encoder takes."""
+    step = max(1, len(dataset) // looks)
+    sides = []
+    for i in range(0, len(dataset), step):
+        images = dataset[i].images
+        if role not in images:
+            raise DataError(f"the dataset has no {role} images", found=", ".join(images), expected=role)
+        sides.append(min(images[role].pixels.shape[-2:]))
+    side = Counter(sides).most_common(1)[0][0]
+    return max(multiple, multiple * round(side / multiple), -(-least // multiple) * multiple)
+
+
+def _predictor(settings: FineTune, model: Model, train: Dataset) -> Predictor:
+    """A predictor with a new head, its random numbers fixed by the seed."""
+    torch.manual_seed(settings.seed)
+    encoder, info = model.encoder, train.info
+    if settings.from_scratch:
+        encoder = build_encoder(encoder.kind, encoder.spec, encoder.readout, encoder.config())
+    encoder.eval()
+    probe = collate([train[0]])
+    with torch.no_grad():
+        width = encoder(probe).pooled.shape[1]
+    task = check_task(info.task, info.classes)
+    scaling = (0.0, 1.0)
+    if task == "regression":
+        scaling = scaling_of(torch.cat([label_of(collate([train[i]])) for i in range(len(train))]))
+    head = LinearHead(features=width, outputs=max(1, len(info.classes)))
+    return Predictor(encoder, head, task, info.classes, scaling=scaling)
+
+
+def _train(
+    predictor: Predictor, settings: FineTune, train: Dataset, val: Dataset, run: Run, on_row: OnRow | None
+) -> tuple[Predictor, int]:
+    """The best predictor on val over the whole training, and the images it had seen."""
+    if settings.mode == "lora":
+        add_adapters(predictor.encoder, settings.lora_rank)
+    stage = budget(settings, len(train))
+    stream = DataStream(train, stage.batch_size, seed=settings.seed, workers=settings.workers)
+    objective = TaskLoss(predictor, settings)
+    tell = (lambda row: on_row({**row, "budget": stage.images})) if on_row is not None else None
+    loop = SelectingLoop(
+        objective, stream, val, settings, stage, run, transforms=settings.transforms or (), on_check=tell
+    )
+    for row in loop.steps():
+        if tell is not None:
+            tell(row)
+    best = loop.best_predictor()
+    merge_adapters(best.encoder)
+    return best, loop.best["images"]
+
+
+def budget(settings: FineTune, samples: int) -> StageSection:
+    """The budget in images of whole steps."""
+    steps = max(1, round(settings.epochs * samples / settings.batch_size))
+    images = steps * settings.batch_size
+    return StageSection(
+        images=images,
+        batch_size=settings.batch_size,
+        warmup_images=int(settings.warmup * images),
+        precision=settings.precision,
+        ema=settings.ema,
+    )
+
+
+def _deliver(
+    predictor: Predictor,
+    images: int,
+    settings: FineTune,
+    model: Model,
+    train: Dataset,
+    val: Dataset,
+    run: Run,
+    started: float,
+) -> FineTuned:
+    said = answer(predictor, val)
+    if predictor.task == "multilabel":
+        predictor.thresholds = best_thresholds(said.given, said.labels)
+    draw_curve(run.rows(), SELECTED_BY[predictor.task], run.folder / "pictures" / "curve.png")
+    save_predictor(
+        predictor,
+        run.folder / "model",
+        name=f"{model.name}-{train.info.name}",
+        image_size=settings.size or model.card.encoder.image_size,
+        recipe={"finetune": settings.model_dump(mode="json")},
+        provenance={
+            "ecotone": ecotone.__version__,
+            "torch": torch.__version__,
+            "from": {"name": model.name, "hash": model.hash, "scratch": settings.from_scratch},
+            "data": train.info.name,
+            "synthetic": train.info.synthetic,
+            "train_samples": len(set(train.keys())),
+            "val_samples": len(val),
+            "val": said.figures,
+            "images_of_the_best": images,
+            "seed": settings.seed,
+            "threads": torch.get_num_threads(),
+            "seconds_of_last_session": round(time.monotonic() - started),
+        },
+    )
+    run.close()
+    absent = sorted(set(train.info.classes) - set(train.labels())) if predictor.task == "classification" else []
+    start = said.figures if settings.mode == "frozen" else _start(run)
+    return FineTuned(run, predictor.task, said.figures, start, images, len(set(train.keys())), tuple(absent))
+
+
+def _start(run: Run) -> dict[str, float]:
+    """Figures on val before the first step."""
+    first = next(r for r in run.rows() if "val/loss" in r)
+    return {k.removeprefix("val/"): v for k, v in first.items() if k.startswith("val/")}
+
+
+def _named(figures: dict[str, float]) -> dict[str, float]:
+    return {f"val/{name}": value for name, value in figures.items()}

@@ -6,7 +6,7 @@ import torch
 
 from ecotone.evaluation.contract import Interval
 from ecotone.evaluation.intervals import bootstrap
-from ecotone.evaluation.metrics import mean
+from ecotone.metrics import mean
 
 
 def bootstrap_mean(values, interval=None):

@@ -6,16 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ecotone.data import open_dataset
 from ecotone.errors import DataError
 from ecotone.evaluation.contract import Interval
+from ecotone.evaluation.intervals import bootstrap
+from ecotone.evaluation.tasks import TASKS
 from ecotone.files import replacing
 from ecotone.heads import Task
-from ecotone.heads.tasks import figures
+from ecotone.heads.tasks import judge, measured
+from ecotone.metrics import METRICS, Answers
 from ecotone.training.finetuning.scoring import OnProgress, answer
 from ecotone.training.resized import Resized
 from ecotone.weights import load_predictor
@@ -62,12 +63,15 @@ def score_test(
     dataset = Resized(open_dataset(data, split="test", sensor=sensor, gsd=gsd), loaded.model.card.encoder.image_size)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     said = answer(loaded.predictor.to(device), dataset, on_progress, "test")
+    task = loaded.predictor.task
+    judged = judge(task, said.given, said.labels, loaded.predictor.thresholds or None)
+    interval = Interval(draws=TASKS[task].draws)
     result = {
         "model": loaded.model.hash,
         "data": str(data),
         "n": len(said.labels),
-        "interval": Interval().model_dump(mode="json"),
-        "scores": with_intervals(loaded.predictor.task, said.given, said.labels),
+        "interval": interval.model_dump(mode="json"),
+        "scores": with_intervals(task, judged, interval),
     }
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
@@ -89,19 +93,10 @@ def need_test_split(data: str | Path, sensor: str | None = None) -> None:
         )
 
 
-def with_intervals(
-    task: Task, given: Tensor, labels: Tensor, interval: Interval | None = None
-) -> dict[str, dict[str, Any]]:
-    """Every figure of answers (N, K), with its percentile bootstrap interval over the samples."""
-    interval = interval or Interval()
-    rng, n = np.random.default_rng(interval.seed), len(labels)
-    draws = []
-    for _ in range(interval.draws):
-        chosen = torch.from_numpy(rng.integers(n, size=n))
-        draws.append(figures(task, given[chosen], labels[chosen]))
-    tail = (1 - interval.level) / 2
-    found: dict[str, dict[str, Any]] = {}
-    for name, value in figures(task, given, labels).items():
-        ends = np.nanquantile([d[name] for d in draws], [tail, 1 - tail])
-        found[name] = {"value": value, "ci95": [float(end) for end in ends]}
-    return found
+def with_intervals(task: Task, judged: Answers, interval: Interval) -> dict[str, Any]:
+    """Every figure of answers, with its percentile bootstrap interval over the samples."""
+    names = measured(task, judged)
+    found = bootstrap([METRICS[name].of(judged) for name in names], len(judged), interval)
+    return {
+        name: {"value": e.value, "ci95": list(e.interval(interval.level))} for name, e in zip(names, found, strict=True)
+    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ecotone.evaluation.contract import Interval
-from ecotone.evaluation.metrics import Array, Statistic
+from ecotone.metrics import Array, Statistic
 
 COUNTS = 2**22  # counts in a block of draws, 32 MiB
 

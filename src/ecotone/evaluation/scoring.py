@@ -11,10 +11,10 @@ from ecotone.evaluation.extraction import Extraction
 from ecotone.evaluation.features import FeatureSet, Standardiser
 from ecotone.evaluation.floors import CHANCE
 from ecotone.evaluation.intervals import Estimate, average, bootstrap
-from ecotone.evaluation.metrics import METRICS, Answers
 from ecotone.evaluation.protocols import Fitted
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.splits import Selection
+from ecotone.metrics import METRICS, Answers
 
 
 @dataclass(frozen=True)

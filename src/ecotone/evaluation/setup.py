@@ -25,7 +25,7 @@ from ecotone.evaluation.protocols import Protocol
 from ecotone.evaluation.scales import ScalePlan, Size, View, plan_scales
 from ecotone.evaluation.splits import Splits
 from ecotone.evaluation.tasks import Task
-from ecotone.evaluation.thresholds import RULE
+from ecotone.heads.thresholds import RULE
 from ecotone.samples import Image
 
 

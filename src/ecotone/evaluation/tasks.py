@@ -19,8 +19,9 @@ from torch import Tensor
 from ecotone.data.base import DatasetInfo
 from ecotone.data.labels import split_label
 from ecotone.errors import DataError
-from ecotone.evaluation.metrics import METRICS, Answers, Metric
-from ecotone.evaluation.thresholds import best_thresholds
+from ecotone.heads.tasks import MEASURED
+from ecotone.heads.thresholds import best_thresholds
+from ecotone.metrics import METRICS, Answers, Metric
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Classification(_Classes):
     """One class per image."""
 
     name = "classification"
-    metrics = ("accuracy", "macro_f1")
+    metrics = MEASURED["classification"]
 
     def prior(self, labels: Tensor) -> Tensor:
         return torch.bincount(labels).argmax()
@@ -89,7 +90,7 @@ class MultiLabel(_Classes):
     """Any number of classes per image. Scores rank; thresholds chosen on val decide."""
 
     name = "multilabel"
-    metrics = ("micro_map", "macro_map", "micro_f1", "macro_f1")
+    metrics = MEASURED["multilabel"]
     needs_label = False
     draws = 1000  # each of them ranks all samples anew
 
@@ -117,7 +118,7 @@ class Regression(Task):
     """One value per image."""
 
     name = "regression"
-    metrics = ("rmse", "mae", "r2")
+    metrics = MEASURED["regression"]
 
     def prior(self, labels: Tensor) -> Tensor:
         return labels.mean()

@@ -8,11 +8,11 @@ from typing import Literal
 
 from ecotone.evaluation.contestants import random_init_names
 from ecotone.evaluation.contract import Contract
-from ecotone.evaluation.metrics import METRICS
 from ecotone.evaluation.protocols import PROTOCOLS
 from ecotone.evaluation.scoring import Outcome, mean_name
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.wording import Wording
+from ecotone.metrics import METRICS
 
 ENOUGH = 100  # test samples below which no verdict is given
 TITLES = {name: kind.title for name, kind in PROTOCOLS.items()}

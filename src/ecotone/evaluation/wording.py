@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ecotone.evaluation.contract import Contract
-from ecotone.evaluation.metrics import METRICS, Metric
+from ecotone.metrics import METRICS, Metric
 
 
 @dataclass(frozen=True)

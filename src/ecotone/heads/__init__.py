@@ -6,11 +6,11 @@ from typing import Any
 
 from ecotone.errors import CheckpointError, nearest
 from ecotone.heads.base import Head
-from ecotone.heads.linear import LinearHead, linear_path
+from ecotone.heads.linear import LinearHead, linear_fits
 from ecotone.heads.predictor import Predictor
 from ecotone.heads.tasks import Task
 
-__all__ = ["Head", "LinearHead", "Predictor", "Task", "build_head", "linear_path"]
+__all__ = ["Head", "LinearHead", "Predictor", "Task", "build_head", "linear_fits"]
 
 KINDS: dict[str, type[Head]] = {LinearHead.kind: LinearHead}
 

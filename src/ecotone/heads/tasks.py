@@ -1,21 +1,25 @@
-"""What a task asks of scores: targets, loss, answers, figures and thresholds."""
+"""What a task asks of scores: targets, loss, answers and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from ecotone.errors import DataError
+from ecotone.metrics import METRICS, Answers
 
 Task = Literal["classification", "multilabel", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
-# The figure that choices on val are made by; more is better in each.
-SELECTED_BY: dict[Task, str] = {"classification": "accuracy", "multilabel": "micro_map", "regression": "r2"}
+# The main metric first: choices on val are made by it. Those of ``multilabel`` that need decisions come last.
+MEASURED: dict[Task, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1"),
+    "multilabel": ("micro_map", "macro_map", "micro_f1", "macro_f1"),
+    "regression": ("rmse", "mae", "r2"),
+}
 
 
 def targets(task: Task, labels: Any, classes: int, scaling: tuple[float, float] = (0.0, 1.0)) -> Tensor:
@@ -64,56 +68,29 @@ def answers(task: Task, scores: Tensor, scaling: tuple[float, float] = (0.0, 1.0
     return scores.float() * scaling[1] + scaling[0]
 
 
-def figures(task: Task, given: Tensor, labels: Tensor) -> dict[str, float]:
-    """How good answers (N, K) are, over the whole set.
-
-    Args:
-        task: ``classification``: accuracy, and F1 as the mean over classes. ``multilabel``: average precision over all
-            decisions, and its mean over the labels that occur. ``regression``: R2 and RMSE.
-        given: What ``answers`` gave.
-        labels: As datasets give them.
-    """
+def judge(task: Task, given: Tensor, labels: Tensor, thresholds: Sequence[float] | None = None) -> Answers:
+    """What ``answers`` gave (N, K), beside the labels as datasets give them; thresholds are for ``multilabel``."""
     if task == "classification":
-        said = given.argmax(1)
-        accuracy = (said == labels).double().mean()
-        return {"accuracy": float(accuracy), "macro_f1": _macro_f1(said, labels, given.shape[1])}
+        return Answers(labels, given.argmax(1))
     if task == "multilabel":
-        truth, probability = labels.numpy() > 0.5, given.numpy()
-        each = [average_precision_score(t, p) for t, p in zip(truth.T, probability.T, strict=True) if t.any()]
-        micro = average_precision_score(truth.ravel(), probability.ravel()) if each else 0.0
-        return {"micro_map": float(micro), "macro_map": float(sum(each) / max(1, len(each)))}
-    truth, error = labels.double(), given[:, 0].double() - labels.double()
-    spread = (truth - truth.mean()).square().mean()
-    return {"r2": float(1 - error.square().mean() / spread), "rmse": float(error.square().mean().sqrt())}
+        return Answers(labels, None if thresholds is None else given >= torch.tensor(thresholds), given)
+    return Answers(labels, given[:, 0])
 
 
-def _macro_f1(said: Tensor, labels: Tensor, classes: int) -> float:
-    """2 TP / (2 TP + FP + FN), as the mean over the classes that occur or are said."""
-    count = torch.bincount(said, minlength=classes) + torch.bincount(labels, minlength=classes)
-    hits = torch.bincount(labels[said == labels], minlength=classes)
-    return float((2 * hits[count > 0] / count[count > 0]).double().mean())
+def figures(task: Task, judged: Answers) -> dict[str, float]:
+    """Every metric of the task over the whole set; decisions on several labels are judged where there are any."""
+    return {name: METRICS[name].value(judged) for name in measured(task, judged)}
 
 
-def best_thresholds(probability: Tensor, labels: Tensor) -> tuple[float, ...]:
-    """For each label the probability from which saying yes gives the best F1; 0.5 for a label that never occurs.
-
-    Args:
-        probability: (N, K).
-        labels: (N, K) zeros and ones.
-    """
-    return tuple(_threshold(p, t) for p, t in zip(probability.double().T, labels.double().T, strict=True))
+def measured(task: Task, judged: Answers) -> tuple[str, ...]:
+    """Names of the metrics that such answers have."""
+    return MEASURED[task] if judged.decisions is not None else MEASURED[task][:2]
 
 
-def _threshold(probability: Tensor, truth: Tensor) -> float:
-    if not truth.any():
-        return 0.5
-    found, order = probability.sort(descending=True, stable=True)
-    hits = truth[order].cumsum(0)
-    f1 = 2 * hits / (torch.arange(1, len(truth) + 1) + truth.sum())
-    last_of_equals = torch.cat([found[1:] != found[:-1], torch.ones(1, dtype=torch.bool)])  # equals say yes together
-    best = int(torch.where(last_of_equals, f1, -1.0).argmax())
-    below = float(found[best + 1]) if best + 1 < len(found) else 0.0
-    return (float(found[best]) + below) / 2
+def gain(task: Task, found: Mapping[str, float]) -> float:
+    """The figure that choices on val are made by, turned so that more is better."""
+    main = METRICS[MEASURED[task][0]]
+    return main.gain(found[main.name])
 
 
 def check_task(task: str, classes: Sequence[str]) -> Task:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ecotone.evaluation.features import FeatureSet
-from ecotone.evaluation.metrics import Answers
 from ecotone.evaluation.tasks import Task
+from ecotone.metrics import Answers
 
 Predict = Callable[[Tensor], Tensor]  # standardised features (N, D) -> indices (N,), scores (N, C) or values (N,)
 

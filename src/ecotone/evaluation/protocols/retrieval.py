@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ecotone.errors import RecipeError
 from ecotone.evaluation.features import FeatureSet
-from ecotone.evaluation.metrics import Answers
 from ecotone.evaluation.protocols.base import Fitted, Protocol
 from ecotone.evaluation.tasks import Task
 from ecotone.heads.knn import neighbours
+from ecotone.metrics import Answers
 
 BLOCK = 2**24  # pairs of query and gallery image whose labels are compared at once
 

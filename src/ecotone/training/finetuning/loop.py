@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ecotone.data import Dataset, DataStream
 from ecotone.heads import Predictor
-from ecotone.heads.tasks import SELECTED_BY
+from ecotone.heads.tasks import gain
 from ecotone.training.finetuning.depth import layer_groups
 from ecotone.training.finetuning.objective import TaskLoss
 from ecotone.training.finetuning.scoring import answer
@@ -100,7 +100,7 @@ class SelectingLoop(Loop):
         self.method.train()
         row = {"images": self.seen, **{f"val/{name}": value for name, value in found.items()}}
         self.run.log(row)
-        score = [found[SELECTED_BY[self.predictor.task]], -found["loss"]]
+        score = [gain(self.predictor.task, found), -found["loss"]]
         if not self.best or score > self.best["score"]:
             state = {k: _kept(v) for k, v in self.predictor.state_dict().items()}
             self.best = {"score": score, "images": self.seen, "state": state}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ecotone.data import Dataset
-from ecotone.heads import LinearHead, Predictor, linear_path
-from ecotone.heads.linear import STRENGTHS
-from ecotone.heads.tasks import SELECTED_BY, answers, figures, loss, targets
+from ecotone.heads import LinearHead, Predictor, linear_fits
+from ecotone.heads.tasks import answers, figures, gain, judge
 from ecotone.training.finetuning.scoring import OnProgress, pooled_features
 
 
@@ -20,11 +19,11 @@ class Probed:
     """One strength of regularisation that was tried.
 
     Attributes:
-        strength: C, as scikit-learn counts it.
+        settings: Its strength, and whether the solver converged.
         figures: On val.
     """
 
-    strength: float
+    settings: dict[str, Any]
     figures: dict[str, float]
 
 
@@ -42,17 +41,18 @@ def fit_probe(predictor: Predictor, train: Dataset, val: Dataset, on_progress: O
     x_val, labels_val = pooled_features(predictor, val, on_progress, "features of val")
     device = head.linear.weight.device
     head.cpu().standardise_by(x)
-    wanted = targets(task, labels, predictor.outputs, predictor.scaling)
-    path = linear_path(head.standardised(x), wanted, predictor.outputs, lambda s, t: loss(task, s, t))
+    mean, std = predictor.scaling
+    wanted = (labels - mean) / std if task == "regression" else labels
+    fits = list(linear_fits(head.standardised(x), wanted, predictor.outputs))
     standard = head.standardised(x_val)
-    tried = [
-        Probed(c, figures(task, answers(task, F.linear(standard, w, b), predictor.scaling), labels_val))
-        for c, (w, b) in zip(STRENGTHS, path, strict=True)
-    ]
-    best = max(range(len(tried)), key=lambda i: tried[i].figures[SELECTED_BY[task]])  # the first of equals
+    tried = []
+    for fit in fits:
+        given = answers(task, fit.scores(standard), predictor.scaling)
+        tried.append(Probed(fit.settings, figures(task, judge(task, given, labels_val))))
+    best = max(range(len(tried)), key=lambda i: gain(task, tried[i].figures))  # the first of equals
     with torch.no_grad():
-        head.linear.weight.copy_(path[best][0])
-        head.linear.bias.copy_(path[best][1])
+        head.linear.weight.copy_(fits[best].weight)
+        head.linear.bias.copy_(fits[best].bias)
     head.to(device)
     return tried
 

@@ -16,7 +16,8 @@ from ecotone.data import Cached, Dataset, DataStream, open_dataset
 from ecotone.encoders import build_encoder
 from ecotone.errors import DataError
 from ecotone.heads import LinearHead, Predictor
-from ecotone.heads.tasks import SELECTED_BY, Task, best_thresholds, check_task
+from ecotone.heads.tasks import MEASURED, Task, check_task
+from ecotone.heads.thresholds import best_thresholds
 from ecotone.samples import collate
 from ecotone.training.finetuning.adapters import add_adapters, merge_adapters
 from ecotone.training.finetuning.curve import draw_curve
@@ -91,7 +92,7 @@ def finetune(
     if settings.mode == "frozen":
         run.rewind_log(-1)
         for probed in tried:
-            run.log({"images": 0, "strength": probed.strength, **_named(probed.figures)})
+            run.log({"images": 0, **probed.settings, **_named(probed.figures)})
         best, images = predictor, 0
     else:
         best, images = _train(predictor, settings, train, val, run, on_row)
@@ -206,8 +207,8 @@ def _deliver(
 ) -> FineTuned:
     said = answer(predictor, val)
     if predictor.task == "multilabel":
-        predictor.thresholds = best_thresholds(said.given, said.labels)
-    draw_curve(run.rows(), SELECTED_BY[predictor.task], run.folder / "pictures" / "curve.png")
+        predictor.thresholds = tuple(best_thresholds(said.given, said.labels).tolist())
+    draw_curve(run.rows(), MEASURED[predictor.task][0], run.folder / "pictures" / "curve.png")
     save_predictor(
         predictor,
         run.folder / "model",

@@ -11,7 +11,7 @@ from torch import Tensor
 from ecotone.data import Dataset, Quarantine, batches
 from ecotone.errors import DataError
 from ecotone.heads import Predictor
-from ecotone.heads.tasks import answers, figures, loss, targets
+from ecotone.heads.tasks import answers, figures, judge, loss, targets
 from ecotone.samples import Batch
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, images done, images in all
@@ -19,7 +19,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answered:
     """Answers (N, K) and labels of a whole dataset, on the CPU.
 
     Attributes:
@@ -34,7 +34,9 @@ class Answers:
 
 
 @torch.no_grad()
-def answer(predictor: Predictor, dataset: Dataset, on_progress: OnProgress | None = None, what: str = "val") -> Answers:
+def answer(
+    predictor: Predictor, dataset: Dataset, on_progress: OnProgress | None = None, what: str = "val"
+) -> Answered:
     """Put a dataset to a predictor, on the device where it is."""
     predictor.eval()
     scores, labels = [], []
@@ -45,7 +47,7 @@ def answer(predictor: Predictor, dataset: Dataset, on_progress: OnProgress | Non
     given = answers(predictor.task, found, predictor.scaling)
     wanted = targets(predictor.task, truth, predictor.outputs, predictor.scaling)
     cost = float(loss(predictor.task, found, wanted))
-    return Answers(given, truth, {**figures(predictor.task, given, truth), "loss": cost})
+    return Answered(given, truth, {**figures(predictor.task, judge(predictor.task, given, truth)), "loss": cost})
 
 
 @torch.no_grad()

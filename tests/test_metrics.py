@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ecotone.evaluation.contract import Interval
 from ecotone.evaluation.intervals import average, bootstrap
-from ecotone.evaluation.metrics import METRICS, Answers
+from ecotone.metrics import METRICS, Answers
 
 rounded = st.sampled_from([0, 1])  # whether scores are rounded, which makes many of them equal
 

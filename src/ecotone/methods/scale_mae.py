@@ -97,7 +97,9 @@ class ScaleMAE(Method):
 
         self.decoder_embed = nn.Linear(encoder.width, decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
-        self.decoder_blocks = nn.ModuleList(Block(decoder_width, decoder_heads) for _ in range(decoder_depth))
+        self.decoder_blocks = nn.ModuleList(
+            Block(decoder_width, decoder_heads, encoder.mlp_ratio) for _ in range(decoder_depth)
+        )
         self.decoder_norm = nn.LayerNorm(decoder_width, eps=1e-6)
         self.decoder_embed.apply(init_linear)
         self.decoder_blocks.apply(init_linear)

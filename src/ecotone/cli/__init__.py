@@ -8,6 +8,7 @@ import typer
 
 from ecotone.cli import (
     check,
+    data_audit,
     data_inspect,
     data_synth,
     demo,
@@ -37,7 +38,7 @@ weights_app = typer.Typer(help="Released weights, and models for other programs.
 
 for verb in (demo, info, check, pretrain, evaluate, finetune, embed, search):
     verb.register(app)
-for verb in (data_inspect, data_synth):
+for verb in (data_inspect, data_audit, data_synth):
     verb.register(data_app)
 for verb in (weights_list, weights_download, weights_import, weights_verify, weights_export):
     verb.register(weights_app)

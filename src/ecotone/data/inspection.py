@@ -60,7 +60,7 @@ def survey(
         **{k: v for k, v in asdict(dataset.info).items() if k != "classes"},
         "samples": count,
         "splits": dict(Counter(s for s in dataset.splits() if s)),
-        "classes": _classes(dataset),
+        "classes": class_counts(dataset),
         "read": len(chosen),
         "sizes": dict(sizes.most_common()),
         "gsd_range": [min(gsds), max(gsds)] if gsds else None,
@@ -84,8 +84,17 @@ def contact_sheet(dataset: Dataset, path: str | Path, *, cells: int = 48) -> Pat
             pictures.append(thumbnail(dataset[index]))
         except DataError:
             continue  # the survey lists broken samples
+    return paste_sheet(pictures, path, f"no sample of {dataset.info.name} could be read")
+
+
+def paste_sheet(pictures: Sequence[PIL.Image], path: str | Path, none: str) -> Path:
+    """Write a PNG of small pictures, eight in a row.
+
+    Raises:
+        DataError: There is no picture, for which ``none`` is said; or the file cannot be written.
+    """
     if not pictures:
-        raise DataError(f"no sample of {dataset.info.name} could be read")
+        raise DataError(none)
     rows = -(-len(pictures) // COLUMNS)
     step = CELL + GAP
     sheet = PIL.new("RGB", (COLUMNS * step + GAP, rows * step + GAP), "white")
@@ -113,7 +122,8 @@ def thumbnail(sample: Sample) -> PIL.Image:
     return picture.resize((CELL, CELL), PIL.Resampling.BOX, box=(left, top, left + side, top + side))
 
 
-def _classes(dataset: Dataset) -> dict[str, dict[str, int]]:
+def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Class -> split -> samples; empty for a task without classes."""
     found: dict[str, Counter[str]] = {name: Counter() for name in dataset.info.classes}
     if dataset.info.task not in ("classification", "multilabel"):
         return {}

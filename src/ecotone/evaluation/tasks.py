@@ -43,7 +43,7 @@ class Task(ABC):
         return METRICS[self.metrics[0]]
 
     def judge(self, predicted: Tensor, truth: Tensor, thresholds: Tensor | None = None) -> Answers:
-        """Answers from what a head predicts: class indices (N,), scores (N, C) or values (N,)."""
+        """Answers from what a head predicts: scores (N, C) of classes, or values (N,)."""
         return Answers(truth, predicted)
 
     def thresholds(self, predicted: Tensor, truth: Tensor) -> Tensor | None:
@@ -82,8 +82,12 @@ class Classification(_Classes):
     name = "classification"
     metrics = MEASURED["classification"]
 
+    def judge(self, predicted: Tensor, truth: Tensor, thresholds: Tensor | None = None) -> Answers:
+        said = predicted.numpy().argmax(1)  # numpy takes the first of equal scores
+        return Answers(truth, torch.from_numpy(said), predicted)
+
     def prior(self, labels: Tensor) -> Tensor:
-        return torch.bincount(labels).argmax()
+        return torch.bincount(labels) / len(labels)
 
 
 class MultiLabel(_Classes):

@@ -15,7 +15,7 @@ from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.tasks import Task
 from ecotone.metrics import Answers
 
-Predict = Callable[[Tensor], Tensor]  # standardised features (N, D) -> indices (N,), scores (N, C) or values (N,)
+Predict = Callable[[Tensor], Tensor]  # standardised features (N, D) -> scores (N, C) or values (N,)
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Head(Fitted):
     Attributes:
         settings: For the row of the score.
         task: Judges the predictions.
-        predict: Standardised features (N, D) -> class indices (N,), scores (N, C) or values (N,).
+        predict: Standardised features (N, D) -> scores (N, C) of classes, or values (N,).
         thresholds: (C,) of the decisions, or None.
     """
 

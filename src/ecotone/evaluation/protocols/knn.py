@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -73,7 +72,7 @@ def _predict(train: FeatureSet, task: Task, find: Found, k: int, temperature: fl
         if labels.is_floating_point():
             return weighted_mean(similarity, index, labels, temperature)
         classes = max(len(task.classes), int(labels.max()) + 1)
-        scores = votes(similarity, index, labels, classes=classes, temperature=temperature)
-        return torch.from_numpy(scores.numpy().argmax(1))  # numpy's argmax takes the first of equal votes
+        cast = votes(similarity, index, labels, classes=classes, temperature=temperature).double()
+        return cast / cast.sum(1, keepdim=True)
 
     return predict

@@ -50,8 +50,8 @@ def _candidates(fits: Iterator[LinearFit], labels: Tensor) -> Iterator[tuple[dic
 
 
 def _predict(fit: LinearFit, features: Tensor, labels: Tensor) -> Tensor:
-    """In the form of the labels: class indices (N,), probabilities (N, C) or values (N,)."""
+    """Probabilities (N, C) of classes, or values (N,)."""
     scores = fit.scores(features)
     if not labels.is_floating_point():
-        return scores.argmax(1)
+        return scores.softmax(1)
     return scores.sigmoid().float() if labels.ndim == 2 else scores[:, 0].float()

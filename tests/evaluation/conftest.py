@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image as Picture
 
 from ecotone.data.base import DatasetInfo
 from ecotone.encoders import Readout, ViT
@@ -86,5 +89,32 @@ def tiny_encoder():
         torch.manual_seed(seed)
         encoder = ViT(spec, Readout(pooling=pooling), patch=patch, width=16, depth=2, heads=2, positions=positions)
         return encoder.eval()
+
+    return make
+
+
+@pytest.fixture
+def lamps(tmp_path):
+    """A dataset folder of images whose red and green brightness each say one thing; labels are classes or a value."""
+
+    def make(task: str, counts=(60, 30, 40), *, name="lamps", seed=0) -> Path:
+        root = tmp_path / name
+        root.mkdir()
+        rng = np.random.default_rng(seed)
+        lines = ["path,label,split"]
+        for split, n in zip(("train", "val", "test"), counts, strict=True):
+            for i in range(n):
+                red, green = rng.integers(0, 2, 2)
+                pixels = 80 + np.array([80 * red, 80 * green, 0]) + rng.normal(0, 20, (16, 16, 3))
+                Picture.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / f"{split}{i}.png")
+                names = "|".join(name for name, has in (("red", red), ("green", green)) if has)
+                value = 3 * red - green + 0.1 * rng.normal()
+                lines.append(f"{split}{i}.png,{names if task == 'multilabel' else f'{value:.3f}'},{split}")
+        (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+        more = "classes: [red, green, blue]\n" if task == "multilabel" else "label_unit: t/ha\n"
+        (root / "dataset.yaml").write_text(
+            f"name: lamps\ntask: {task}\nsensor: rgb\nbands: [R, G, B]\nunit: uint8\ngsd: 10.0\n{more}"
+        )
+        return root
 
     return make

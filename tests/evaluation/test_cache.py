@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_evaluate_tasks import write
 
 from ecotone.encoders import Readout
 from ecotone.errors import RecipeError
@@ -21,8 +20,8 @@ from ecotone.evaluation.features import Reader
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return write(tmp_path / "lamps", "multilabel", counts=(20, 10, 12))
+def folder(lamps):
+    return lamps("multilabel", counts=(20, 10, 12))
 
 
 @pytest.fixture

@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image as Picture
 
 from ecotone.errors import DataError, RecipeError
 from ecotone.evaluation import evaluate
 
 
-def write(root: Path, task: str, counts=(60, 30, 40), seed=0) -> Path:
-    """Images whose red and green brightness each say one thing; labels are classes or a value."""
-    root.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    lines = ["path,label,split"]
-    for split, n in zip(("train", "val", "test"), counts, strict=True):
-        for i in range(n):
-            red, green = rng.integers(0, 2, 2)
-            pixels = 80 + np.array([80 * red, 80 * green, 0]) + rng.normal(0, 20, (16, 16, 3))
-            Picture.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / f"{split}{i}.png")
-            names = "|".join(name for name, has in (("red", red), ("green", green)) if has)
-            value = 3 * red - green + 0.1 * rng.normal()
-            lines.append(f"{split}{i}.png,{names if task == 'multilabel' else f'{value:.3f}'},{split}")
-    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
-    more = "classes: [red, green, blue]\n" if task == "multilabel" else "label_unit: t/ha\n"
-    (root / "dataset.yaml").write_text(
-        f"name: lamps\ntask: {task}\nsensor: rgb\nbands: [R, G, B]\nunit: uint8\ngsd: 10.0\n{more}"
-    )
-    return root
-
-
-def test_several_classes_are_ranked_thresholded_and_reported(tmp_path, tiny_encoder):
-    folder = write(tmp_path / "lamps", "multilabel")
+def test_several_classes_are_ranked_thresholded_and_reported(lamps, tiny_encoder, tmp_path):
+    folder = lamps("multilabel")
     report = evaluate([tiny_encoder()], folder, scales=(1,), protocols=["knn", "linear", "retrieval"])
     content = json.loads(report.to_json())
     mine = {r["protocol"]: r for r in content["results"] if not r["floor"]}
@@ -61,8 +37,8 @@ def test_several_classes_are_ranked_thresholded_and_reported(tmp_path, tiny_enco
     assert "micro mAP in per cent" in html and "macro F1 in per cent" in html and "Confusion matrix" not in html
 
 
-def test_values_are_scored_in_their_unit_and_lower_is_better(tmp_path, tiny_encoder):
-    folder = write(tmp_path / "lamps", "regression", counts=(80, 40, 120))
+def test_values_are_scored_in_their_unit_and_lower_is_better(lamps, tiny_encoder, tmp_path):
+    folder = lamps("regression", counts=(80, 40, 120))
     report = evaluate([tiny_encoder()], folder, scales=(1, 0.5), protocols=["knn", "linear"])
     rows = {(r.encoder, r.protocol, r.scale): r for r in report.rows}
     linear = rows["vit", "linear", 1.0]
@@ -79,19 +55,19 @@ def test_values_are_scored_in_their_unit_and_lower_is_better(tmp_path, tiny_enco
     assert "RMSE in t/ha, lower is better" in (tmp_path / "page.html").read_text("utf-8")
 
 
-def test_a_better_floor_by_rmse_makes_the_verdict_fall_short(tmp_path, tiny_encoder):
+def test_a_better_floor_by_rmse_makes_the_verdict_fall_short(lamps, tiny_encoder):
     encoder = tiny_encoder()
     encoder.norm.weight.data.zero_()  # knows nothing
     encoder.norm.bias.data.zero_()
-    folder = write(tmp_path / "lamps", "regression", counts=(80, 40, 120))
+    folder = lamps("regression", counts=(80, 40, 120))
     report = evaluate([encoder], folder, scales=(1,), protocols=["linear"])
     assert report.verdicts[0].answer == "below"
     assert "falls short of its best floor" in report.verdicts[0].text
 
 
 @pytest.mark.parametrize("label", ["", "much", "nan"])
-def test_a_label_that_is_no_number_is_named(tmp_path, tiny_encoder, label):
-    folder = write(tmp_path / "lamps", "regression", counts=(3, 2, 2))
+def test_a_label_that_is_no_number_is_named(lamps, tiny_encoder, label):
+    folder = lamps("regression", counts=(3, 2, 2))
     manifest = folder / "manifest.csv"
     lines = manifest.read_text().splitlines()
     lines[2] = f"train1.png,{label},train"
@@ -100,11 +76,11 @@ def test_a_label_that_is_no_number_is_named(tmp_path, tiny_encoder, label):
         evaluate([tiny_encoder()], folder)
 
 
-def test_what_cannot_be_scored_is_refused_before_an_image_is_read(tmp_path, tiny_encoder):
-    values = write(tmp_path / "values", "regression", counts=(3, 2, 2))
+def test_what_cannot_be_scored_is_refused_before_an_image_is_read(lamps, tiny_encoder):
+    values = lamps("regression", counts=(3, 2, 2), name="values")
     with pytest.raises(RecipeError, match="retrieval needs classes"):
         evaluate([tiny_encoder()], values, protocols=["retrieval"])
-    classes = write(tmp_path / "classes", "multilabel", counts=(4, 2, 2))
+    classes = lamps("multilabel", counts=(4, 2, 2), name="classes")
     text = (classes / "manifest.csv").read_text().splitlines()
     blank = [",".join((line.split(",")[0], "", "val")) if ",val" in line else line for line in text]
     (classes / "manifest.csv").write_text("\n".join(blank))

@@ -9,7 +9,9 @@ from ecotone.data.base import Dataset
 from ecotone.encoders import Encoder, Readout
 from ecotone.errors import InputError, RecipeError
 from ecotone.evaluation.contestants import load_entrants
+from ecotone.evaluation.details import details
 from ecotone.evaluation.features import Progress
+from ecotone.evaluation.mistakes import worst
 from ecotone.evaluation.protocols import protocol
 from ecotone.evaluation.report import Report, build_report
 from ecotone.evaluation.scoring import score, select
@@ -76,7 +78,9 @@ def evaluate(
     _check_some_scale(setup)
     selection, made = select(setup)
     outcomes, embeddings = score(setup, selection, made)
-    return build_report(setup, outcomes, embeddings, made.warnings)
+    test = setup.splits.test_for(selection)
+    behind = details(setup, outcomes, test.keys(), worst(setup, outcomes, test))
+    return build_report(setup, outcomes, embeddings, made.warnings, behind)
 
 
 def _check_some_scale(setup: Setup) -> None:

@@ -14,7 +14,8 @@ from ecotone.evaluation.verdict import TITLES, Difference
 from ecotone.evaluation.wording import Wording
 
 if TYPE_CHECKING:
-    from ecotone.evaluation.report import Confusion, Report, Row, ScaleMean, Score
+    from ecotone.evaluation.details import Confusion
+    from ecotone.evaluation.report import Report, Row, ScaleMean, Score
 
 ANSWERS = {
     "beats": "beats its floors",
@@ -67,7 +68,7 @@ def render(report: Report) -> str:
         curves=_curves(report),
         differences=_differences(report),
         legend=_legend(report),
-        confusions=[(c, _shares(c), _class_names(report, len(c.counts))) for c in report.confusions],
+        confusions=[(c, _shares(c), _class_names(report, len(c.counts))) for c in report.details.confusions],
         map=_map(report),
         contract=json.dumps(report.contract.model_dump(mode="json"), indent=2, ensure_ascii=False),
     )

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ecotone.evaluation.contract import Contract
+from ecotone.evaluation.details import Details
 from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.intervals import average
 from ecotone.evaluation.scoring import Outcome
@@ -71,16 +70,6 @@ class ScaleMean:
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """Counts (classes, classes) of true class by predicted class, for one encoder and protocol at one scale."""
-
-    encoder: str
-    protocol: str
-    scale: float
-    counts: list[list[int]]
-
-
-@dataclass(frozen=True)
 class Report:
     """The result of an evaluation.
 
@@ -94,7 +83,7 @@ class Report:
         verdicts: One sentence for each protocol.
         caveats: What limits them.
         warnings: What else a reader should know.
-        confusions: Of the first encoder at the largest scale, where an image has one class.
+        details: What lies behind the scores of the first encoder.
         embeddings: Standardised test features of the encoders at the largest scale.
         classes: Class names.
     """
@@ -108,7 +97,7 @@ class Report:
     verdicts: list[Verdict]
     caveats: list[str]
     warnings: list[str]
-    confusions: list[Confusion]
+    details: Details
     embeddings: dict[str, FeatureSet]
     classes: tuple[str, ...]
 
@@ -124,6 +113,7 @@ class Report:
             "caveats": self.caveats,
             "warnings": self.warnings,
             "skipped": [asdict(s) for s in self.skipped],
+            **self.details.to_dict(),
             "settings": self.contract.model_dump(mode="json"),
         }
 
@@ -154,7 +144,11 @@ class Report:
 
 
 def build_report(
-    setup: Setup, outcomes: Sequence[Outcome], embeddings: Mapping[str, FeatureSet], warnings: Sequence[str]
+    setup: Setup,
+    outcomes: Sequence[Outcome],
+    embeddings: Mapping[str, FeatureSet],
+    warnings: Sequence[str],
+    behind: Details,
 ) -> Report:
     """Turn outcomes into rows with intervals, differences and verdicts."""
     found = differences(setup, outcomes)
@@ -168,7 +162,7 @@ def build_report(
         verdicts=verdicts(setup, outcomes, found),
         caveats=list(caveats(setup)),
         warnings=[*setup.splits.warnings(), *dict.fromkeys(warnings), *_resized(setup)],
-        confusions=_confusions(setup, outcomes),
+        details=behind,
         embeddings=dict(embeddings),
         classes=setup.classes,
     )
@@ -210,22 +204,6 @@ def _means(setup: Setup, outcomes: Sequence[Outcome]) -> list[ScaleMean]:
         mean = average([o.main for o in each])
         interval = mean.interval(setup.contract.interval.level)
         found.append(ScaleMean(name, floor, protocol, mean.value, interval))
-    return found
-
-
-def _confusions(setup: Setup, outcomes: Sequence[Outcome]) -> list[Confusion]:
-    if setup.task.name != "classification":
-        return []
-    first, scale = setup.entrants[0].name, max(setup.scales())
-    found = []
-    for o in outcomes:
-        if (o.contestant, o.scale) != (first, scale) or o.answers[0].decisions is None:
-            continue
-        truth, said = o.answers[0].truth.numpy(), o.answers[0].decisions.numpy()
-        size = max(len(setup.classes), int(max(truth.max(), said.max())) + 1)
-        counts = np.zeros((size, size), dtype=int)
-        np.add.at(counts, (truth, said), 1)
-        found.append(Confusion(first, o.protocol, scale, counts.tolist()))
     return found
 
 

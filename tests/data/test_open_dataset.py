@@ -301,3 +301,20 @@ def test_an_hdf5_file_without_the_array_lists_those_it_has(tmp_path):
     (tmp_path / "dataset.yaml").write_text("format: hdf5\nfile: x.h5\ndataset: imges\nsensor: rgb\n")
     with pytest.raises(DataError, match=r"no array 'imges'; found images. Did you mean 'images'"):
         open_dataset(tmp_path)
+
+
+def test_a_manifest_may_say_where_its_pictures_lie(tmp_path):
+    for name in ("a.png", "b.png"):
+        PIL.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "manifest.csv").write_text("path,label,split,lon,lat\na.png,x,train,8.5,-47.25\nb.png,x,train,,\n")
+    first, second = open_dataset(tmp_path)[0].place, open_dataset(tmp_path)[1].place
+    assert first is not None and (first.lon, first.lat) == (8.5, -47.25)
+    assert second is None
+
+
+@pytest.mark.parametrize("place", ["8.5,", "200,10", "east,10", "nan,1"])
+def test_a_place_that_is_none_on_the_earth_is_refused(tmp_path, place):
+    PIL.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "manifest.csv").write_text(f"path,lon,lat\na.png,{place}\n")
+    with pytest.raises(DataError, match=r"a\.png a place that is none"):
+        open_dataset(tmp_path)

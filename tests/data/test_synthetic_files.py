@@ -84,7 +84,7 @@ def test_a_dataset_folder_declares_itself_synthetic_and_lists_every_chip(chips):
     assert facts["name"].startswith("synthetic-")
     assert (facts["task"], facts["sensor"], facts["gsd"], facts["bands"]) == ("classification", "rgb", 10.0, [*"RGB"])
     listed = rows(chips / "manifest.csv")
-    assert list(listed[0]) == ["path", "label", "split"]
+    assert list(listed[0]) == ["path", "label", "split", "lon", "lat"]
     assert {r["path"] for r in listed} == {str(p.relative_to(chips)) for p in chips.rglob("*.png")}
     for row in listed[::20]:
         with Image.open(chips / row["path"]) as picture:

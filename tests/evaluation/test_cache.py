@@ -40,7 +40,7 @@ def reads(monkeypatch):
 
 
 def run(encoder, folder, kept, **options):
-    options = {"scales": (1, 0.5), "protocols": ["knn"], **options}
+    options = {"scales": (1, 0.5), "protocols": ["knn"], "audits": (), **options}
     return evaluate([encoder], folder, cache=kept, **options)
 
 

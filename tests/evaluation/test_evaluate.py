@@ -48,7 +48,7 @@ def test_rows_have_the_published_shape(make_splits, tiny_encoder):
 @pytest.mark.parametrize("scale_protocol", ["native", "test-native", "test-resized"])
 def test_the_test_split_is_read_only_after_all_of_train_and_val(make_splits, tiny_encoder, scale_protocol):
     splits = make_splits()
-    evaluate([tiny_encoder()], splits, scales=(1, 0.5), scale_protocol=scale_protocol)
+    evaluate([tiny_encoder()], splits, scales=(1, 0.5), scale_protocol=scale_protocol, audits=())
     log = splits["test"].log
     first = log.index("test")
     assert {"train", "val"} == set(log[:first])

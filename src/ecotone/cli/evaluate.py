@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ecotone.cli.audit_tables import print_audits
 from ecotone.cli.embed import warnings_printed
 from ecotone.cli.output import JsonOption, console, write_json
 from ecotone.errors import RecipeError
@@ -46,6 +47,7 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Where features are kept for the next time; default: the cache.")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute all features anew and keep none.")] = False,
+    audit: Annotated[str, typer.Option(help="duplicates, leakage; none for no audit.")] = "duplicates",
     json_: JsonOption = None,
 ) -> None:
     """Measure encoders on a labelled dataset, beside the floors that no pretraining reaches.
@@ -82,6 +84,7 @@ def evaluate(
             readout=_readout(pooling, layers),
             batch_size=batch_size,
             cache=None if no_cache else cache or cache_folder("features"),
+            audits=() if audit == "none" else [a.strip() for a in audit.split(",") if a.strip()],
             on_progress=show,
         )
     _print(result)
@@ -137,6 +140,7 @@ def _print(report: Report) -> None:
             style = "dim" if floor else "bold"
             table.add_row(name, *(_cell(words, cells[s]) for s in scales), style=style)
         console.print(table)
+    print_audits(report)
     for skipped in report.skipped:
         console.print(f"Not scored: {skipped.reason}.")
     for warning in report.warnings:

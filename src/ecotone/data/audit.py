@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecotone.data.base import Dataset
-from ecotone.data.duplicates import CORRELATION, RADIUS, Pair, fingerprints, near_duplicates
+from ecotone.data.duplicates import CORRELATION, RADIUS, Fingerprints, Pair, fingerprints, near_duplicates
 from ecotone.data.inspection import class_counts, paste_sheet, thumbnail
 
 ORDER = ("train", "val", "test")
@@ -97,6 +97,18 @@ class Audit:
 
     def warnings(self) -> list[str]:
         """What a reader of scores on these splits should know, a sentence each."""
+        found = self.about_twins()
+        for split, b in self.balance.items():
+            if b.absent:
+                found.append(f"Classes absent from {split}: {', '.join(b.absent)}.")
+            if b.distance is not None and b.distance > DISTANCE:
+                found.append(f"The class shares of {split} are {b.distance:.2f} away from those of train.")
+        if self.broken:
+            found.append(f"{len(self.broken)} images cannot be read, such as {next(iter(self.broken))}.")
+        return found
+
+    def about_twins(self) -> list[str]:
+        """The warnings that only a comparison of the images can give."""
         found = [
             f"{o.images} of {o.of} {o.split} images ({o.images / o.of:.1%}) have a near-duplicate in {o.against}."
             for o in self.overlaps
@@ -105,15 +117,8 @@ class Audit:
         torn = [t for t in self.twins if t.labels[0] != t.labels[1]]
         if torn:
             found.append(f"{len(torn)} near-duplicates have two labels, such as {' and '.join(torn[0].keys)}.")
-        for split, b in self.balance.items():
-            if b.absent:
-                found.append(f"Classes absent from {split}: {', '.join(b.absent)}.")
-            if b.distance is not None and b.distance > DISTANCE:
-                found.append(f"The class shares of {split} are {b.distance:.2f} away from those of train.")
         if self.featureless:
             found.append(f"{len(self.featureless)} images hold one value everywhere, such as {self.featureless[0]}.")
-        if self.broken:
-            found.append(f"{len(self.broken)} images cannot be read, such as {next(iter(self.broken))}.")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,6 +144,11 @@ def audit(
     """
     found = fingerprints(dataset, follow)
     pairs = near_duplicates(dataset, found, radius=radius, correlation=correlation)
+    return describe(dataset, found, pairs, {"hash_bits": radius, "correlation": correlation})
+
+
+def describe(dataset: Dataset, found: Fingerprints, pairs: list[Pair], rule: dict[str, float]) -> Audit:
+    """What fingerprints and near-duplicates say of a dataset; no image is read."""
     keys, splits, labels = dataset.keys(), dataset.splits(), dataset.labels()
     classes = class_counts(dataset)
 
@@ -153,7 +163,7 @@ def audit(
         classes=classes,
         featureless=[keys[i] for i in found.featureless],
         broken={keys[i]: why for i, why in found.broken.items()},
-        rule={"hash_bits": radius, "correlation": correlation},
+        rule=rule,
         pairs=pairs,
     )
 

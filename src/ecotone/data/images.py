@@ -53,6 +53,8 @@ class ImageFolder:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GsdWarning)  # said once, when the dataset was opened
             image, place = self._read(row)
+        if row.place is not None and place is None:
+            place = Place(*row.place)
         return Sample({role_of(image): image}, row.path, self._labels.targets(row.label), place)
 
     def _read(self, row: Row) -> tuple[Image, Place | None]:

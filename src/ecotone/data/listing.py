@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -17,11 +19,19 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
 
 @dataclass(frozen=True)
 class Row:
-    """One sample: its path within the folder, its label as written (or empty) and its split (or empty)."""
+    """One sample of a folder.
+
+    Attributes:
+        path: Within the folder.
+        label: As written, or empty.
+        split: Or empty.
+        place: Longitude and latitude in degrees (WGS 84), where the manifest gives them.
+    """
 
     path: str
     label: str = ""
     split: str = ""
+    place: tuple[float, float] | None = None
 
 
 def list_rows(folder: Path) -> list[Row]:
@@ -61,10 +71,10 @@ def choose_split(rows: list[Row], split: str | None, folder: Path) -> list[Row]:
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Rows of a ``manifest.csv`` with the columns path and, if known, label and split.
+    """Rows of a ``manifest.csv`` with the columns path and, if known, label, split, lon and lat.
 
     Raises:
-        DataError: It is not a table with a column path, or a path leaves the folder.
+        DataError: It is not a table with a column path, a path leaves the folder, or a place is none on the Earth.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -73,13 +83,32 @@ def read_manifest(path: Path) -> list[Row]:
                 raise DataError(
                     f"{path} has no column path", found=", ".join(table.fieldnames or ()) or "an empty file"
                 )
-            lines = [(line["path"], line.get("label"), line.get("split")) for line in table]
+            lines = list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}", found=error) from error
-    rows = [Row(p or "", label or "", SPLITS.get((s or "").lower(), s or "")) for p, label, s in lines]
-    for row in rows:
-        inside(row.path, path)
-    return rows
+    return [_row(line, path) for line in lines]
+
+
+def _row(line: Mapping[str, str | None], manifest: Path) -> Row:
+    name, label, split = (line.get(column) or "" for column in ("path", "label", "split"))
+    return Row(inside(name, manifest), label, SPLITS.get(split.lower(), split), _place(line, name, manifest))
+
+
+def _place(line: Mapping[str, str | None], name: str, manifest: Path) -> tuple[float, float] | None:
+    written = line.get("lon") or "", line.get("lat") or ""
+    if not any(written):
+        return None
+    try:
+        lon, lat = map(float, written)
+    except ValueError:
+        lon = lat = math.nan
+    if not (-180 <= lon <= 180 and -90 <= lat <= 90):
+        raise DataError(
+            f"{manifest} gives {name} a place that is none on the Earth",
+            found=f"lon {written[0]!r}, lat {written[1]!r}",
+            expected="degrees: lon from -180 to 180, lat from -90 to 90",
+        )
+    return lon, lat
 
 
 def inside(relative: str, where: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ecotone.data.base import Dataset
 from ecotone.encoders import Encoder, Readout
 from ecotone.errors import InputError, RecipeError
+from ecotone.evaluation.audits import after_test, before_test, check_audits
 from ecotone.evaluation.contestants import load_entrants
 from ecotone.evaluation.details import details
 from ecotone.evaluation.features import Progress
@@ -35,6 +36,7 @@ def evaluate(
     readout: Readout | None = None,
     batch_size: int = 64,
     cache: str | Path | None = None,
+    audits: Sequence[str] = ("duplicates",),
     on_progress: Progress | None = None,
 ) -> Report:
     """Measure encoders on the test split; every choice is made on val before test is read.
@@ -52,6 +54,7 @@ def evaluate(
         readout: How features become one vector, instead of the models' own; choose it on val.
         batch_size: Images in a batch.
         cache: Folder in which features of a dataset folder are kept for the next time; None keeps none.
+        audits: ``duplicates``, ``leakage``; none if empty.
         on_progress: Called with what is being read, images done and images in all.
 
     Returns:
@@ -63,6 +66,7 @@ def evaluate(
     chosen = tuple(protocol(name) for name in dict.fromkeys(protocols))
     if not chosen or seeds < 1:
         raise RecipeError("an evaluation needs at least one protocol and one seed", found=f"{len(chosen)} and {seeds}")
+    asked = check_audits(audits)
     setup = prepare(
         open_splits(data, gsd=gsd, sensor=sensor),
         load_entrants(models, readout),
@@ -77,10 +81,12 @@ def evaluate(
     )
     _check_some_scale(setup)
     selection, made = select(setup)
+    findings = before_test(asked, setup, made)
     outcomes, embeddings = score(setup, selection, made)
+    findings += after_test(asked, setup, selection, made)
     test = setup.splits.test_for(selection)
     behind = details(setup, outcomes, test.keys(), worst(setup, outcomes, test))
-    return build_report(setup, outcomes, embeddings, made.warnings, behind)
+    return build_report(setup, outcomes, embeddings, made.warnings, behind, findings)
 
 
 def _check_some_scale(setup: Setup) -> None:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ecotone.evaluation import charts
+from ecotone.evaluation.audits.base import figure_tables
 from ecotone.evaluation.verdict import TITLES, Difference
 from ecotone.evaluation.wording import Wording
 
@@ -70,6 +71,7 @@ def render(report: Report) -> str:
         legend=_legend(report),
         confusions=[(c, _shares(c), _class_names(report, len(c.counts))) for c in report.details.confusions],
         map=_map(report),
+        audit_tables={a.name: figure_tables(a.figures) for a in report.audits},
         contract=json.dumps(report.contract.model_dump(mode="json"), indent=2, ensure_ascii=False),
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ecotone.evaluation.audits.base import Finding
 from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.details import Details
 from ecotone.evaluation.features import FeatureSet
@@ -86,6 +87,7 @@ class Report:
         details: What lies behind the scores of the first encoder.
         embeddings: Standardised test features of the encoders at the largest scale.
         classes: Class names.
+        audits: What the audits found.
     """
 
     contract: Contract
@@ -100,6 +102,7 @@ class Report:
     details: Details
     embeddings: dict[str, FeatureSet]
     classes: tuple[str, ...]
+    audits: list[Finding] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the JSON file: ``contract`` (hash), ``results``, and what explains them."""
@@ -114,6 +117,7 @@ class Report:
             "warnings": self.warnings,
             "skipped": [asdict(s) for s in self.skipped],
             **self.details.to_dict(),
+            "audits": {a.name: a.to_dict() for a in self.audits},
             "settings": self.contract.model_dump(mode="json"),
         }
 
@@ -149,6 +153,7 @@ def build_report(
     embeddings: Mapping[str, FeatureSet],
     warnings: Sequence[str],
     behind: Details,
+    findings: Sequence[Finding] = (),
 ) -> Report:
     """Turn outcomes into rows with intervals, differences and verdicts."""
     found = differences(setup, outcomes)
@@ -161,10 +166,16 @@ def build_report(
         differences=found,
         verdicts=verdicts(setup, outcomes, found),
         caveats=list(caveats(setup)),
-        warnings=[*setup.splits.warnings(), *dict.fromkeys(warnings), *_resized(setup)],
+        warnings=[
+            *setup.splits.warnings(),
+            *dict.fromkeys(warnings),
+            *_resized(setup),
+            *(text for finding in findings for text in finding.warnings),
+        ],
         details=behind,
         embeddings=dict(embeddings),
         classes=setup.classes,
+        audits=list(findings),
     )
 
 

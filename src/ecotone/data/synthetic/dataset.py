@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ecotone.data.synthetic.cover import CLASSES
 from ecotone.data.synthetic.noise import Array, hash32, uniform
-from ecotone.data.synthetic.world import World
+from ecotone.data.synthetic.world import World, to_degrees
 from ecotone.data.synthetic.writing import new_folder, write_png, write_scene
 from ecotone.errors import DataError
 from ecotone.sensors import Sensor, sensor
@@ -88,7 +88,7 @@ def write_dataset(
             _write_chip(temporary / names[i], world, chips[i], size, gsd, target)
             if progress:
                 progress(done, n)
-        _write_tables(temporary, list(zip(names, chips, strict=True)))
+        _write_tables(temporary, list(zip(names, chips, strict=True)), size * gsd)
         _describe(temporary, target, gsd, seed)
     return Path(folder)
 
@@ -210,8 +210,10 @@ def _write_chip(path: Path, world: World, chip: Chip, size: int, gsd: float, tar
         write_scene(scene, path)
 
 
-def _write_tables(folder: Path, rows: list[tuple[str, Chip]]) -> None:
-    _write_csv(folder / "manifest.csv", ("path", "label", "split"), ((p, c.label, c.split) for p, c in rows))
+def _write_tables(folder: Path, rows: list[tuple[str, Chip]], extent: float) -> None:
+    half, degrees = extent / 2, to_degrees()
+    listed = ((p, c.label, c.split, *degrees.transform(c.x + half, c.y - half)) for p, c in rows)
+    _write_csv(folder / "manifest.csv", ("path", "label", "split", "lon", "lat"), listed)
     places = ((p, c.x, c.y, c.block, c.split, c.day.isoformat()) for p, c in rows)
     _write_csv(folder / "places.csv", ("path", "x", "y", "block", "split", "date"), places)
 

@@ -214,12 +214,13 @@ def _image(pixels: Array, target: Sensor, gsd: float, day: date) -> Image:
 
 
 @cache
-def _to_degrees() -> Transformer:
+def to_degrees() -> Transformer:
+    """From metres of the world to longitude and latitude."""
     return Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
 
 
 def _place(transform: Affine, h: int, w: int) -> Place:
     west, north = transform.c, transform.f
     east, south = west + w * transform.a, north + h * transform.e
-    lon, lat = _to_degrees().transform((west + east) / 2, (south + north) / 2)
+    lon, lat = to_degrees().transform((west + east) / 2, (south + north) / 2)
     return Place(lon=lon, lat=lat, crs=CRS, bounds=(west, south, east, north))

@@ -1,0 +1,144 @@
+"""The leakage gap: how much a random split flatters a score, against a split by spatial blocks of the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecotone.errors import DataError
+from ecotone.evaluation.audits.base import Figure, Finding, figure
+from ecotone.evaluation.audits.places import block_folds, places, spatial_blocks
+from ecotone.evaluation.features import FeatureSet, Standardiser
+from ecotone.evaluation.intervals import COUNTS, Estimate, bootstrap
+from ecotone.evaluation.protocols import Protocol
+from ecotone.evaluation.scoring import Preparation
+from ecotone.evaluation.setup import Setup
+from ecotone.metrics import METRICS, Answers, Array, Statistic
+
+FOLDS, BLOCKS, REPEATS = 5, 20, 3
+SPATIAL, RANDOM = "spatial blocks", "random split"
+NOTE = (
+    "Train and val samples, cross-validated in {folds} folds of equal size: random folds, and folds of whole blocks of "
+    "{side:.3g} km, {repeats} times each. The next fold makes the choices. The difference is what neighbours in train "
+    "give away; its interval is a paired bootstrap over blocks and repeats. The test split takes no part."
+)
+
+
+def leakage(setup: Setup, made: Preparation) -> Finding:
+    """Score the same samples under random folds and under folds of spatial blocks.
+
+    Raises:
+        DataError: No sample says where it lies, or all lie in too few places.
+    """
+    where = torch.cat([places(setup.splits.train), places(setup.splits.val)])
+    known = where.isfinite().all(1)
+    if not known.any():
+        raise DataError(
+            f"{setup.splits.info.name} does not say where its samples lie, so no spatial blocks can be made",
+            mend="Use georeferenced files, or columns lon and lat in manifest.csv; or leave the audit out.",
+        )
+    block, side = spatial_blocks(where[known], BLOCKS)
+    folds = {
+        SPATIAL: [block_folds(block, FOLDS, seed) for seed in range(REPEATS)],
+        RANDOM: [random_folds(len(block), seed) for seed in range(REPEATS)],
+    }
+    lost = int((~known).sum())
+    return Finding(
+        name="leakage",
+        title="Spatial blocks against a random split",
+        note=NOTE.format(folds=FOLDS, side=side, repeats=REPEATS),
+        settings={
+            "folds": FOLDS,
+            "repeats": REPEATS,
+            "block_km": side,
+            "blocks": int(block.max()) + 1,
+            "samples": len(block),
+        },
+        figures=_figures(setup, made, known, block, folds),
+        warnings=[f"{lost} samples without a known place are left out of the leakage audit."] if lost else [],
+    )
+
+
+def _figures(
+    setup: Setup, made: Preparation, known: Tensor, block: Tensor, folds: dict[str, list[Tensor]]
+) -> list[Figure]:
+    scale = setup.plan.train_scale(max(setup.scales()))
+    view, found = setup.plan.train_view(scale), []
+    train, val = (
+        made.extraction.features(d, name, view, view)
+        for name, d in (("train", setup.splits.train), ("val", setup.splits.val))
+    )
+    for contestant in setup.contestants:
+        pool = _joined(train[contestant.name][0], val[contestant.name][0], known)
+        for p in setup.protocols:
+            metric = METRICS[setup.metrics[p.name][0]]
+            statistics = [metric.of(cross_answers(setup, p, pool, f)) for s in (SPATIAL, RANDOM) for f in folds[s]]
+            each = _over_blocks(setup, statistics, block)
+            spatial, random = _over_repeats(each[:REPEATS], 0), _over_repeats(each[REPEATS:], 1)
+            found.append(figure(setup, contestant, p.name, SPATIAL, spatial, split="train and val"))
+            found.append(figure(setup, contestant, p.name, RANDOM, random, split="train and val", reference=spatial))
+    return found
+
+
+def random_folds(samples: int, seed: int) -> Tensor:
+    """(N,) fold of every sample, at random and of equal size."""
+    return torch.randperm(samples, generator=torch.Generator().manual_seed(seed)) % FOLDS
+
+
+def _joined(train: FeatureSet, val: FeatureSet, known: Tensor) -> FeatureSet:
+    return FeatureSet(torch.cat([train.features, val.features])[known], torch.cat([train.labels, val.labels])[known])
+
+
+def cross_answers(setup: Setup, protocol: Protocol, pool: FeatureSet, fold: Tensor) -> Answers:
+    """Answers for every sample by a protocol that was fitted on the other folds, the next of which made the choices.
+
+    Args:
+        setup: The evaluation.
+        protocol: The protocol.
+        pool: N features and labels, not standardised.
+        fold: (N,) fold of every sample, 0 to FOLDS - 1.
+    """
+    parts, order = [], []
+    for asked in range(FOLDS):
+        chooses = (asked + 1) % FOLDS
+        train, val, test = (fold != asked) & (fold != chooses), fold == chooses, fold == asked
+        standard = Standardiser.of(pool.features[train])
+        sets = [FeatureSet(standard(pool.features[part]), pool.labels[part]) for part in (train, val, test)]
+        parts.append(protocol.select(sets[0], sets[1], setup.task).answer(sets[2]))
+        order.append(test.nonzero().squeeze(1))
+    return _in_order(parts, torch.cat(order).argsort())
+
+
+def _in_order(parts: Sequence[Answers], order: Tensor) -> Answers:
+    def whole(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        present = [t for t in tensors if t is not None]
+        return torch.cat(present)[order] if present else None
+
+    truth = whole([a.truth for a in parts])
+    assert truth is not None
+    each = {name: torch.cat([a.each[name] for a in parts])[order] for name in parts[0].each}
+    return Answers(truth, whole([a.decisions for a in parts]), whole([a.scores for a in parts]), each)
+
+
+def _over_blocks(setup: Setup, statistics: Sequence[Statistic], block: Tensor) -> list[Estimate]:
+    """Estimates whose draws take whole blocks: samples of one block are no independent evidence."""
+    index = block.numpy()
+
+    def clustered(statistic: Statistic) -> Statistic:
+        def of(counts: Array) -> Array:
+            step = max(1, COUNTS // len(index))
+            return np.concatenate([statistic(counts[i : i + step, index]) for i in range(0, len(counts), step)])
+
+        return of
+
+    return bootstrap([clustered(s) for s in statistics], int(index.max()) + 1, setup.contract.interval)
+
+
+def _over_repeats(each: Sequence[Estimate], seed: int) -> Estimate:
+    """The mean over repeats, which are drawn anew in every draw: how the folds fall is luck as well."""
+    draws = np.stack([e.draws for e in each], 1)
+    picked = np.random.default_rng(seed).integers(len(each), size=draws.shape)
+    return Estimate(float(np.mean([e.value for e in each])), np.take_along_axis(draws, picked, 1).mean(1))

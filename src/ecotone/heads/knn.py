@@ -24,19 +24,19 @@ def neighbours(train: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         Similarities (N, k) float32 and indices into train (N, k) int64.
     """
     k = min(k, len(train))
-    similarity, index = torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.int64)
-    step = max(QUERIES, QUERIES * BANK // max(1, len(train)))
-    for start in range(0, len(queries), step):
-        part = F.normalize(queries[start : start + step].float(), dim=1)
-        best, where = part.new_empty(len(part), 0), index.new_empty(len(part), 0)
-        for first in range(0, len(train), BANK):
-            found = part @ F.normalize(train[first : first + BANK].float(), dim=1).T
+    best = torch.full((len(queries), k), -torch.inf)
+    where = torch.zeros(len(queries), k, dtype=torch.int64)
+    wide = max(QUERIES, QUERIES * BANK // max(1, len(train)))
+    for first in range(0, len(train), BANK):
+        bank = F.normalize(train[first : first + BANK].float(), dim=1)
+        for start in range(0, len(queries), wide):
+            part = slice(start, start + wide)
+            found = F.normalize(queries[part].float(), dim=1) @ bank.T
             values, places = found.topk(min(k, found.shape[1]), dim=1)
-            best, where = torch.cat([best, values], 1), torch.cat([where, places + first], 1)
-            best, order = best.topk(min(k, best.shape[1]), dim=1)
-            where = where.gather(1, order)
-        similarity[start : start + step], index[start : start + step] = best, where
-    return similarity, index
+            merged, known = torch.cat([best[part], values], 1), torch.cat([where[part], places + first], 1)
+            best[part], order = merged.topk(k, dim=1)
+            where[part] = known.gather(1, order)
+    return best, where
 
 
 def knn_scores(

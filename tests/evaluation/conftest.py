@@ -44,6 +44,12 @@ class Memory:
         return [self.info.classes[i] for i in self.targets]
 
 
+@pytest.fixture(autouse=True)
+def small_budget(monkeypatch):
+    """The network that is trained from scratch sees few images: its full budget would take minutes over all tests."""
+    monkeypatch.setattr("ecotone.evaluation.small_network.BUDGET", 256)
+
+
 @pytest.fixture
 def make_splits():
     """Train, val and test whose classes differ in brightness and in texture, with noise."""

@@ -39,7 +39,8 @@ def test_rows_have_the_published_shape(make_splits, tiny_encoder):
         assert (row["metric"], row["n_train"], row["n_test"]) == ("accuracy", 60, 120)
         assert row["settings"]["gsd_source"] == "declared"
         keys.add((row["encoder"], row["protocol"], row["scale"], row["metric"]))
-    names = {"vit", "image statistics", "random convolutions 4x4 + ZCA", "random init", "chance"}
+    names = {"vit", "image statistics", "colour histograms", "gradient histograms", "random convolutions 4x4 + ZCA"}
+    names |= {"random init", "small network from scratch", "chance"}
     assert {k[0] for k in keys} == names
     assert len(keys) == len(content["results"]) == len(names) * 2 * 2
     assert {r["encoder"] for r in content["results"] if not r["floor"]} == {"vit"}

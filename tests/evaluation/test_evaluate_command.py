@@ -47,7 +47,7 @@ def test_the_verb_writes_json_and_page_and_prints_the_floors(app, folder, tiny_e
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "scores.json").read_text())
     assert set(content) >= {"contract", "results", "skipped", "verdicts"}
-    assert len(content["results"]) == 5 * 2
+    assert len(content["results"]) == 8 * 2
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert "image statistics" in result.stderr and "n too small" in result.stderr
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ecotone.encoders import Encoder, Readout
 from ecotone.errors import RecipeError
 from ecotone.evaluation import floors
 from ecotone.evaluation.cache import class_hash, module_hash
 from ecotone.evaluation.features import Source, device_of, encode
+from ecotone.evaluation.fitting import Fitting
 from ecotone.weights import load_model
 
 
@@ -46,7 +45,7 @@ class Contestant:
     Attributes:
         name: In tables and rows.
         floor: It owes nothing to pretraining.
-        sources: Train images (M, C, H, W) -> one source of features for each seed.
+        sources: One source of features for each seed, made from what may be learned from.
         identities: For each seed, what its features depend on besides the images.
         settings: For the row of the score.
         fitted: ``sources`` looks at the images.
@@ -54,7 +53,7 @@ class Contestant:
 
     name: str
     floor: bool
-    sources: Callable[[Tensor | None], Sequence[Source]]
+    sources: Callable[[Fitting], Sequence[Source]]
     identities: Sequence[Mapping[str, Any]]
     settings: dict[str, Any] = field(default_factory=dict)
     fitted: bool = False
@@ -105,36 +104,6 @@ def encoder_contestants(entrants: Sequence[Entrant]) -> list[Contestant]:
     ]
 
 
-def floor_contestants(entrants: Sequence[Entrant], seeds: Sequence[int]) -> list[Contestant]:
-    """Image statistics, random convolutions, and one random init for each distinct architecture.
-
-    Chance needs no features and is scored apart.
-    """
-    listed = [
-        Contestant(floors.STATISTICS, True, lambda _: [floors.image_statistics], [{"floor": floors.STATISTICS}]),
-        Contestant(
-            floors.RANDOM_CONVOLUTIONS,
-            True,
-            lambda images: [floors.RandomConvolutions(_needed(images), seed=s) for s in seeds],
-            [{"floor": floors.RANDOM_CONVOLUTIONS, "seed": s} for s in seeds],
-            {"seeds": list(seeds)},
-            fitted=True,
-        ),
-    ]
-    for name, entrant in _architectures(entrants).items():
-        encoder, device = entrant.encoder, device_of(entrant.encoder).type
-        listed.append(
-            Contestant(
-                name,
-                True,
-                lambda _, encoder=encoder: [encode(floors.random_init(encoder, s)) for s in seeds],
-                [{"floor": floors.RANDOM_INIT, "of": entrant.code, "device": device, "seed": s} for s in seeds],
-                {"seeds": list(seeds), "readout": encoder.readout.model_dump(mode="json")},
-            )
-        )
-    return listed
-
-
 def random_init_names(entrants: Sequence[Entrant]) -> dict[str, str]:
     """Entrant -> name of its random-init floor."""
     first: dict[str, str] = {}
@@ -151,14 +120,10 @@ def assumed_gsd(entrants: Sequence[Entrant]) -> float | None:
     return math.sqrt(declared[0][0] * declared[0][1]) if declared else None
 
 
-def _architectures(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
+def architectures(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
+    """Name of a random-init floor -> the first entrant that it stands for."""
     names = random_init_names(entrants)
     found: dict[str, Entrant] = {}
     for e in entrants:
         found.setdefault(names[e.name], e)
     return found
-
-
-def _needed(images: Tensor | None) -> Tensor:
-    assert images is not None
-    return images

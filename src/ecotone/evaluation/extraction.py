@@ -11,11 +11,9 @@ import torch
 from ecotone.data.base import Dataset
 from ecotone.evaluation.contestants import Contestant
 from ecotone.evaluation.features import FeatureSet, Source, extract
-from ecotone.evaluation.floors import raw_pixels
+from ecotone.evaluation.fitting import FIT_IMAGES, Fitting
 from ecotone.evaluation.scales import View
 from ecotone.evaluation.setup import Setup
-
-FIT_IMAGES = 256  # train images that fitted floors look at
 
 
 @dataclass
@@ -54,12 +52,8 @@ class Extraction:
     def _sources(self, contestants: Sequence[Contestant], train_view: View) -> dict[str, Sequence[Source]]:
         setup, have = self.setup, self.sources.setdefault(train_view, {})
         new = [c for c in contestants if c.name not in have]
-        images = None
-        if any(c.fitted for c in new):
-            generator = torch.Generator().manual_seed(0)
-            picked = torch.randperm(len(setup.splits.train), generator=generator)[:FIT_IMAGES].sort().values.tolist()
-            images = torch.cat([raw_pixels(b) for b in setup.reader.batches(setup.splits.train, train_view, picked)])
-        have |= {c.name: c.sources(images) for c in new}
+        fitting = Fitting(setup.splits, setup.reader, train_view, setup.on_progress)
+        have |= {c.name: c.sources(fitting) for c in new}
         return {c.name: have[c.name] for c in contestants}
 
     def _facts(self, contestant: Contestant, split: str, view: View, train_view: View) -> list[dict[str, Any]]:

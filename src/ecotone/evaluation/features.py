@@ -115,7 +115,7 @@ def extract(
     columns: dict[str, list[list[Tensor]]] = {name: [[] for _ in members] for name, members in sources.items()}
     labels: list[Tensor] = []
     for batch in reader.batches(dataset, view):
-        labels.append(_labels(batch))
+        labels.append(labels_of(batch))
         for name, members in sources.items():
             for column, source in zip(columns[name], members, strict=True):
                 column.append(_checked(name, source(batch), batch))
@@ -137,7 +137,12 @@ def device_of(encoder: Encoder) -> torch.device:
     return next((p.device for p in encoder.parameters()), torch.device("cpu"))
 
 
-def _labels(batch: Batch) -> Tensor:
+def labels_of(batch: Batch) -> Tensor:
+    """Labels of a batch: int64, or float32 zeros and ones or values.
+
+    Raises:
+        DataError: There are none.
+    """
     labels = batch.targets.get("label")
     if not isinstance(labels, Tensor):
         raise DataError("the samples have no label", found=", ".join(batch.targets) or "no targets", expected="label")

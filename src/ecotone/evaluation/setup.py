@@ -17,16 +17,16 @@ from ecotone.evaluation.contestants import (
     Entrant,
     assumed_gsd,
     encoder_contestants,
-    floor_contestants,
 )
 from ecotone.evaluation.contract import Contract, Data, Gsd, Interval, ModelInput, Resize
 from ecotone.evaluation.features import Progress, Reader
+from ecotone.evaluation.floor_list import Shown, floor_contestants
 from ecotone.evaluation.protocols import Protocol
 from ecotone.evaluation.scales import ScalePlan, Size, View, plan_scales
 from ecotone.evaluation.splits import Splits
 from ecotone.evaluation.tasks import Task
 from ecotone.heads.thresholds import RULE
-from ecotone.samples import Image
+from ecotone.samples import Image, Sample
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Setup:
         pitch: Metres per pixel of the images at scale 1; None where it is unknown or differs from image to image.
         on_progress: Told of progress.
         cache: Where features are kept; None keeps none.
+        left_out: A sentence for each floor that would cost too much.
     """
 
     splits: Splits
@@ -56,6 +57,7 @@ class Setup:
     pitch: float | None
     on_progress: Progress | None
     cache: FeatureCache | None = None
+    left_out: Sequence[str] = ()
 
     @property
     def task(self) -> Task:
@@ -111,17 +113,18 @@ def prepare(
     """Look at a few train images, fix sizes and GSD, write the contract."""
     specs = [e.encoder.spec for e in entrants]
     roles = tuple(dict.fromkeys(role for spec in specs for role in spec.roles))
-    size, first = _common_size(splits, roles[0])
+    size, looks = _common_size(splits, roles[0])
     multiple = math.lcm(*(s.size_multiple for s in specs))
     plan = plan_scales(scale_protocol, scales, size, multiple=multiple, min_size=max(s.min_size for s in specs))
-    gsd, assumed = _gsd(splits, first, entrants)
+    gsd, assumed = _gsd(splits, looks[0].images[roles[0]], entrants)
     floor_seeds = tuple(range(seeds))
-    contestants = encoder_contestants(entrants) + (floor_contestants(entrants, floor_seeds) if floors else [])
+    shown = Shown.by(looks, roles[0])
+    listed, left_out = floor_contestants(entrants, floor_seeds, splits, shown) if floors else ([], [])
     pitch = None if gsd.metres is None else gsd.metres * math.sqrt(math.prod(size) / math.prod(plan.size))
     return Setup(
         splits=splits,
         entrants=entrants,
-        contestants=contestants,
+        contestants=encoder_contestants(entrants) + listed,
         protocols=protocols,
         plan=plan,
         reader=Reader(roles, plan.size, assumed, batch_size),
@@ -129,6 +132,7 @@ def prepare(
         pitch=pitch,
         on_progress=on_progress,
         cache=_cache(splits, cache),
+        left_out=left_out,
     )
 
 
@@ -140,15 +144,15 @@ def _cache(splits: Splits, folder: Path | None) -> FeatureCache | None:
     return FeatureCache(folder, f"{splits.files} {splits.manifest_hash()} {splits.split_hash()}")
 
 
-def _common_size(splits: Splits, role: str, looks: int = 32) -> tuple[Size, Image]:
-    """The most frequent size among some train images spread evenly, and the first image."""
+def _common_size(splits: Splits, role: str, looks: int = 32) -> tuple[Size, list[Sample]]:
+    """The most frequent size among some train images spread evenly, and these samples."""
     step = max(1, len(splits.train) // looks)
     samples = [splits.train[i] for i in range(0, len(splits.train), step)]
     if role not in samples[0].images:
         raise DataError(f"the dataset has no {role} images", found=", ".join(samples[0].images), expected=role)
     images = [s.images[role] for s in samples]
     (height, width), _ = Counter(tuple(i.pixels.shape[-2:]) for i in images).most_common(1)[0]
-    return (height, width), images[0]
+    return (height, width), samples
 
 
 def _gsd(splits: Splits, first: Image, entrants: list[Entrant]) -> tuple[Gsd, float | None]:

@@ -83,6 +83,7 @@ def caveats(setup: Setup) -> Iterator[str]:
         yield f"n too small: {n} test samples, and no verdict is given below {ENOUGH}."
     if info.split_kind and info.split_kind.startswith("random"):
         yield "The split is random: neighbouring tiles may lie in train and in test, so every score is optimistic."
+    yield from setup.left_out
     if setup.contract.gsd.source == "assumed":
         yield f"The GSD is assumed, not known: {setup.contract.gsd.metres:g} m, the middle of the model's range."
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecotone.data.base import Dataset
+from ecotone.data.catalog.benv2 import BigEarthNetV2, is_benv2
 from ecotone.data.catalog.mmearth import GSD, MMEarth, is_mmearth
 from ecotone.data.facts import Facts
 from ecotone.data.hdf5 import HDF5_SUFFIXES, Hdf5Array
@@ -28,7 +29,7 @@ def open_dataset(
     unit: str | None = None,
     gsd: float | None = None,
 ) -> Dataset:
-    """Open a folder of images, of tar shards, with an HDF5 file, or with MMEarth; or one such file.
+    """Open a folder of images, of tar shards, with an HDF5 file, MMEarth or BigEarthNet v2; or one such file.
 
     A folder may hold ``manifest.csv`` (path, label, split) and ``dataset.yaml``; else class folders, split folders
     with class folders within, or just images. What is given here comes before what ``dataset.yaml`` declares.
@@ -66,6 +67,8 @@ def _open(place: Path, folder: Path, facts: Facts, split: str | None) -> Dataset
     declared = facts.declared
     if declared.format == "mmearth" or (not declared.format and not declared.dataset and is_mmearth(folder)):
         return _open_mmearth(folder, facts, split)
+    if declared.format == "benv2" or (not declared.format and is_benv2(folder)):
+        return BigEarthNetV2(folder, facts, split)
     shards = [place] if place.suffix == ".tar" else sorted(folder.glob("*.tar"))
     if declared.format == "webdataset" or place.suffix == ".tar" or (shards and not declared.format):
         if not shards:
@@ -77,7 +80,7 @@ def _open(place: Path, folder: Path, facts: Facts, split: str | None) -> Dataset
         return Hdf5Array(folder, facts)
     if declared.format not in (None, "images"):
         raise DataError(
-            f"{folder} has an unknown format {declared.format!r}", expected="images, hdf5, webdataset or mmearth"
+            f"{folder} has an unknown format {declared.format!r}", expected="images, hdf5, webdataset, mmearth or benv2"
         )
     if place.is_file():
         raise DataError(f"{place} is not a dataset", expected="a folder, a tar shard or an HDF5 file")

@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from ecotone.errors import RecipeError, nearest
 from ecotone.evaluation.audits.base import Figure, Finding
 from ecotone.evaluation.audits.duplicates import duplicates
+from ecotone.evaluation.audits.heads import heads
 from ecotone.evaluation.audits.leakage import leakage
+from ecotone.evaluation.audits.normalisers import normalisers
 from ecotone.evaluation.scoring import Preparation
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.splits import Selection
 
-BEFORE: dict[str, Callable[[Setup, Preparation], Finding]] = {"leakage": leakage}
-AFTER: dict[str, Callable[[Setup, Selection, Preparation], Finding]] = {"duplicates": duplicates}
+BEFORE: dict[str, Callable[[Setup, Preparation], Finding]] = {"leakage": leakage, "normalisers": normalisers}
+AFTER: dict[str, Callable[[Setup, Selection, Preparation], Finding]] = {"duplicates": duplicates, "heads": heads}
 AUDITS = (*AFTER, *BEFORE)
 
 

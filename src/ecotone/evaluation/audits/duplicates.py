@@ -40,7 +40,7 @@ def _compared(setup: Setup, whole: Dataset) -> tuple[Fingerprints, list[Pair]]:
     if kept:
         found = Fingerprints(kept["hashes"].numpy().view("uint64"), kept["usable"].numpy(), {})
         listed = zip(kept["pairs"].tolist(), kept["correlations"].tolist(), strict=True)
-        return found, [Pair(*numbers, correlation) for numbers, correlation in listed]
+        return found, [Pair(first, second, bits, alike) for (first, second, bits), alike in listed]
 
     def follow(steps: Sequence[int]) -> Iterator[int]:
         for done, step in enumerate(steps, 1):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.tasks import Task
 from ecotone.metrics import Answers
 
+Candidate = tuple[dict[str, Any], "Predict"]
 Predict = Callable[[Tensor], Tensor]  # standardised features (N, D) -> scores (N, C) or values (N,)
 
 
@@ -42,11 +43,13 @@ class Head(Fitted):
         task: Judges the predictions.
         predict: Standardised features (N, D) -> scores (N, C) of classes, or values (N,).
         thresholds: (C,) of the decisions, or None.
+        tried: Settings and prediction of every candidate that val was asked about, this one among them.
     """
 
     task: Task
     predict: Predict
     thresholds: Tensor | None = None
+    tried: Sequence[Candidate] = ()
 
     def answer(self, test: FeatureSet) -> Answers:
         return self.task.judge(self.predict(test.features), test.labels, self.thresholds)
@@ -78,7 +81,7 @@ class Protocol(BaseModel, ABC):
         return finish(lambda features: answer.expand(len(features), *answer.shape), said, val, task)
 
 
-def best_on_val(candidates: Iterable[tuple[dict[str, Any], Predict]], val: FeatureSet, task: Task) -> Head:
+def best_on_val(candidates: Iterable[Candidate], val: FeatureSet, task: Task) -> Head:
     """The candidate of the best main metric on val, the first among equals, with its thresholds.
 
     Args:
@@ -86,14 +89,14 @@ def best_on_val(candidates: Iterable[tuple[dict[str, Any], Predict]], val: Featu
         val: Standardised features and labels.
         task: Says what best means.
     """
-    metric, best = task.main, None
-    for settings, predict in candidates:
+    metric, best, tried = task.main, None, list(candidates)
+    for settings, predict in tried:
         value = metric.value(task.judge(predict(val.features), val.labels))
         if best is None or metric.gain(value) > metric.gain(best[0]):
             best = value, settings, predict
     assert best is not None
     value, settings, predict = best
-    return finish(predict, {**settings, f"val_{metric.name}": value}, val, task)
+    return replace(finish(predict, {**settings, f"val_{metric.name}": value}, val, task), tried=tried)
 
 
 def finish(predict: Predict, settings: dict[str, Any], val: FeatureSet, task: Task) -> Head:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -53,15 +53,23 @@ class KNNGrid(Protocol):
 
     def select(self, train: FeatureSet, val: FeatureSet, task: Task) -> Head:
         grid = sorted({min(k, len(train.labels)) for k in self.grid}, reverse=True)
-        on_val = neighbours(train.features, val.features, grid[0])  # found once, for every k
+        find = _remembering(lambda queries: neighbours(train.features, queries, grid[0]))
         candidates = [
-            ({"k": k, "temperature": self.temperature}, _predict(train, task, lambda _: on_val, k, self.temperature))
-            for k in grid
+            ({"k": k, "temperature": self.temperature}, _predict(train, task, find, k, self.temperature)) for k in grid
         ]
-        settings: dict[str, Any] = best_on_val(candidates, val, task).settings
-        k = settings["k"]
-        predict = _predict(train, task, lambda queries: neighbours(train.features, queries, k), k, self.temperature)
-        return finish(predict, settings, val, task)
+        return best_on_val(candidates, val, task)
+
+
+def _remembering(find: Found) -> Found:
+    """The same, with the last queries' neighbours kept: they are found once, for every k."""
+    last: list[tuple[Tensor, tuple[Tensor, Tensor]]] = []
+
+    def found(queries: Tensor) -> tuple[Tensor, Tensor]:
+        if not last or last[0][0] is not queries:
+            last[:] = [(queries, find(queries))]
+        return last[0][1]
+
+    return found
 
 
 def _predict(train: FeatureSet, task: Task, find: Found, k: int, temperature: float) -> Predict:

@@ -49,6 +49,7 @@ class Contestant:
         identities: For each seed, what its features depend on besides the images.
         settings: For the row of the score.
         fitted: ``sources`` looks at the images.
+        labelled: ``sources`` looks at the labels of train and val as well.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Contestant:
     identities: Sequence[Mapping[str, Any]]
     settings: dict[str, Any] = field(default_factory=dict)
     fitted: bool = False
+    labelled: bool = False
 
 
 def load_entrants(models: Sequence[str | Path | Encoder], readout: Readout | None = None) -> list[Entrant]:

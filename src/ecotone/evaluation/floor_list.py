@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ecotone.evaluation import floors
@@ -115,4 +115,5 @@ def _small_network(entrant: Entrant, seeds: Sequence[int], splits: Splits) -> Co
         train, val = fitting.labelled(shrunk, f"for the {SMALL_NETWORK}")
         return [SmallNetwork(train, val, splits.task, seed=s, device=device, tell=fitting.on_progress) for s in seeds]
 
-    return _random(SMALL_NETWORK, sources, seeds, fitted=True, settings=SETTINGS, device=device.type)
+    listed = _random(SMALL_NETWORK, sources, seeds, fitted=True, settings=SETTINGS, device=device.type)
+    return replace(listed, labelled=True)

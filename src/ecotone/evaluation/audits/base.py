@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ecotone.evaluation.contestants import Contestant
+from ecotone.evaluation.extraction import Extraction
 from ecotone.evaluation.intervals import Estimate
+from ecotone.evaluation.scoring import Preparation
 from ecotone.evaluation.setup import Setup
 
 
@@ -96,6 +98,12 @@ def figure(
         difference_ci95=None if gap is None else gap.interval(level),
         detail=detail,
     )
+
+
+def without_labels(setup: Setup, made: Preparation) -> Extraction:
+    """Gives the features of all contestants but those that learnt from the labels that an audit holds back."""
+    listed = [c for c in setup.contestants if not c.labelled]
+    return Extraction(replace(setup, contestants=listed), made.extraction.sources)
 
 
 def figure_tables(figures: Sequence[Figure]) -> list[tuple[str, list[str], dict[str, dict[str, Figure]]]]:

@@ -22,8 +22,8 @@ LAYERS = ((-1,), (-2,), (-2, -1))
 CHOSEN, BEST = "{} chosen on val", "{} best on test"
 NOTE = (
     "What was chosen on val, and what of the same candidates would have been best on test. The difference is the "
-    "regret: what choosing on test would have added to a score without the model being any better. Heads: the candidates "
-    "of each protocol's grid. Readouts: poolings and layers of each encoder. Best on test is never a score."
+    "regret: what choosing on test would have added to a score without the model being any better. Heads: the "
+    "candidates of each protocol's grid. Readouts: poolings and layers of each encoder. Best on test is never a score."
 )
 
 

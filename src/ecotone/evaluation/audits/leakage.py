@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ecotone.errors import DataError
-from ecotone.evaluation.audits.base import Figure, Finding, figure
+from ecotone.evaluation.audits.base import Figure, Finding, figure, without_labels
 from ecotone.evaluation.audits.places import block_folds, places, spatial_blocks
 from ecotone.evaluation.features import FeatureSet, Standardiser
 from ecotone.evaluation.intervals import COUNTS, Estimate, bootstrap
@@ -67,11 +67,12 @@ def _figures(
 ) -> list[Figure]:
     scale = setup.plan.train_scale(max(setup.scales()))
     view, found = setup.plan.train_view(scale), []
+    extraction = without_labels(setup, made)
     train, val = (
-        made.extraction.features(d, name, view, view)
+        extraction.features(d, name, view, view)
         for name, d in (("train", setup.splits.train), ("val", setup.splits.val))
     )
-    for contestant in setup.contestants:
+    for contestant in extraction.setup.contestants:
         pool = _joined(train[contestant.name][0], val[contestant.name][0], known)
         for p in setup.protocols:
             metric = METRICS[setup.metrics[p.name][0]]

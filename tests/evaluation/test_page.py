@@ -43,12 +43,17 @@ def test_the_page_is_whole_self_contained_and_leads_with_the_verdict(make_splits
     html = written(report, tmp_path)
     reader = Reader()
     reader.feed(html)
-    assert reader.open == [] and reader.addresses == []
-    assert not re.search(r"https?://|url\(|@import|<script|<link|<img", html)
+    assert reader.open == []
+    inside = [a for a in reader.addresses if a.startswith("#")]
+    pictures = [a for a in reader.addresses if a.startswith("data:image/jpeg;base64,")]
+    assert len(inside) + len(pictures) == len(reader.addresses) and all(f'id="{a[1:]}"' in html for a in inside)
+    assert len(pictures) == len(report.details.mistakes) > 0
+    assert not re.search(r"https?://|url\(|@import|<script|<link", html)
     text = " ".join("".join(reader.text).split())
-    places = [text.index(p) for p in (report.verdicts[0].text, "Scores", "Scale curve", "Confusion matrix")]
+    headings = ("Scores", "Scale curve", "Differences to the floors", "Confusion matrix", "Worst errors", "Contract")
+    places = [html.index(f">{title}</h2>") for title in headings]
     assert places == sorted(places)
-    assert text.index(report.verdicts[0].text) < 300
+    assert text.index(report.verdicts[0].text) < 450
     assert report.contract.hash in text
     for row in report.rows:
         assert row.encoder in text and f"{100 * row.value:.1f}" in text
@@ -59,9 +64,23 @@ def test_names_from_outside_cannot_inject_markup(make_splits, tiny_encoder, tmp_
     for name, data in splits.items():
         info = replace(data.info, name="<b>x</b>", classes=("<script>alert(1)</script>", "b&b", "c"))
         splits[name] = replace(data, info=info)
-    html = written(evaluate([tiny_encoder()], splits, scales=(1,), floors=False), tmp_path)
+    html = written(evaluate([tiny_encoder()], splits, scales=(1,)), tmp_path)
     assert "<script>" not in html and "<b>x</b>" not in html
     assert "&lt;script&gt;" in html
+
+
+def test_a_page_without_floors_says_so_in_red(make_splits, tiny_encoder, tmp_path):
+    html = written(evaluate([tiny_encoder()], make_splits(), scales=(1,), floors=False), tmp_path)
+    assert '<p class="card missing"' in html and "The floors are missing." in html
+    assert "The floors are missing." not in written(evaluate([tiny_encoder()], make_splits(), scales=(1,)), tmp_path)
+
+
+def test_the_contract_can_be_read_line_by_line(make_splits, tiny_encoder, tmp_path):
+    report = evaluate([tiny_encoder()], make_splits(), scales=(1,), protocols=["knn"])
+    text = " ".join(re.sub("<[^>]+>", " ", written(report, tmp_path)).split())
+    assert f"manifest {report.contract.data.manifest} split {report.contract.data.split}" in text
+    assert "scale protocol test-resized scales 1 down area up bilinear" in text
+    assert "knn k 20 temperature 0.07" in text and "label unit not set" in text and "pooling mean" in text
 
 
 def test_few_samples_give_a_page_without_a_map(make_splits, tiny_encoder, tmp_path):

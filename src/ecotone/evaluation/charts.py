@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-import numpy as np
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
-from torch import Tensor
 
-# Ten hues that stay apart on white and on near-black; more classes take evenly spaced hues.
-HUES = ("#2f9e6b", "#d9772b", "#4c7bd9", "#c2428f", "#8a9a1f", "#7b5cd6", "#d14d4d", "#1f9fb5", "#b08a3c", "#7d8793")
-DASHES = ("7 4", "2 3", "9 3 2 3", "1 4", "5 2 1 2")
-MAP_POINTS = 600  # t-SNE of more would cost the reader more seconds than insight
+DASHES = ("7 4", "2 3", "9 3 2 3", "1 4", "5 2 1 2", "12 4", "4 2", "8 2 2 2 2 2")
+ENCODERS = 6  # colours; further encoders take them again
+AGREEMENT_POINTS = 1000  # more would make the page heavy and the picture no clearer
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ def line_style(series: Sequence[Series], index: int) -> str:
     rank = sum(other.floor == s.floor for other in series[:index])
     if s.floor:
         return f'stroke="var(--floor)" stroke-width="1.6" stroke-dasharray="{DASHES[rank % len(DASHES)]}"'
-    return f'stroke="var(--e{rank % 4})" stroke-width="2.6"'
+    return f'stroke="var(--e{rank % ENCODERS})" stroke-width="2.6"'
 
 
 def scale_curve(series: Sequence[Series], title: str, percent: bool = True) -> str:
@@ -48,7 +44,7 @@ def scale_curve(series: Sequence[Series], title: str, percent: bool = True) -> s
     values = [v for s in series for p in s.points for v in p[1:]]
     ticks = MaxNLocator(6).tick_values(min(values), max(values))
     low, high = ticks[0], ticks[-1]
-    width, height, left, right, top, bottom = 440, 290, 40, 14, 12, 40
+    width, height, left, right, top, bottom = 440, 290, 46, 16, 12, 46
 
     def x(scale: float) -> float:
         step = (width - left - right) / max(1, len(scales) - 1)
@@ -57,13 +53,13 @@ def scale_curve(series: Sequence[Series], title: str, percent: bool = True) -> s
     def y(value: float) -> float:
         return top + (high - value) / (high - low) * (height - top - bottom)
 
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    parts = [_open(width, height, title)]
     for tick in ticks:
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{factor * tick:g}</text>')
     for s in scales:
-        parts.append(f'<text x="{x(s):.1f}" y="{height - 20}" text-anchor="middle">{100 * s:g} %</text>')
-    parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 4}" text-anchor="middle">relative scale</text>')
+        parts.append(f'<text x="{x(s):.1f}" y="{height - 26}" text-anchor="middle">{100 * s:g} %</text>')
+    parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 5}" text-anchor="middle">relative scale</text>')
     for i, s in sorted(enumerate(series), key=lambda pair: not pair[1].floor):
         parts += _line(s, line_style(series, i), x, y, factor)
     return "".join([*parts, "</svg>"])
@@ -85,37 +81,64 @@ def _line(s: Series, style: str, x, y, factor: int) -> list[str]:  # noqa: ANN00
     return parts
 
 
-def class_colour(index: int, classes: int) -> str:
-    """A colour for a class."""
-    if classes <= len(HUES):
-        return HUES[index]
-    return f"hsl({360 * index / classes:.0f} {55 + 15 * (index % 2)}% {42 + 12 * (index % 3)}%)"
+def agreement(points: Sequence[tuple[float, float]], title: str, unit: str) -> str:
+    """Said over true values, with the diagonal on which they agree.
+
+    Args:
+        points: True and said value of each image; of many, some spread evenly are drawn.
+        title: Read by screen readers.
+        unit: Of the values; may be empty.
+    """
+    low, high = min(min(p) for p in points), max(max(p) for p in points)
+    ticks = MaxNLocator(5).tick_values(low, high)
+    return _cloud(points, title, ticks, ticks, ("true", "said"), unit, "diagonal")
 
 
-def flatten(features: Tensor, labels: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(M, 2) t-SNE of at most ``MAP_POINTS`` features (N, D), and the labels (M,) of these samples."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    picked = np.sort(np.random.default_rng(0).permutation(len(labels))[:MAP_POINTS])
-    x = features[picked].numpy()
-    x = PCA(min(50, *x.shape), random_state=0).fit_transform(x)
-    perplexity = min(30.0, (len(x) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(x), labels[picked].numpy()
+def residual_chart(points: Sequence[tuple[float, float]], title: str, unit: str) -> str:
+    """Said minus true over true values, with the line of no error; arguments as for ``agreement``."""
+    off = [(true, said - true) for true, said in points]
+    ticks = [MaxNLocator(5).tick_values(min(c), max(c)) for c in zip(*off, strict=True)]
+    return _cloud(off, title, ticks[0], ticks[1], ("true", "said minus true"), unit, "zero")
 
 
-def embedding_map(points: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """A scatter of the samples, coloured by class; up to twelve classes are named at their middle."""
-    width, height, margin = 640, 480, 24
-    span = np.maximum(np.ptp(points, axis=0), 1e-9)
-    place = (points - points.min(0)) / span * [width - 2 * margin, height - 2 * margin] + margin
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Map of the test features by class">']
-    names = [escape(name) for name in classes]
-    for (cx, cy), label in zip(place, labels.tolist(), strict=True):
-        colour, name = class_colour(label, len(names)), names[label]
-        parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="4" fill="{colour}"><title>{name}</title></circle>')
-    for label in np.unique(labels).tolist() if len(classes) <= 12 else ():  # more names would hide the points
-        cx, cy = np.median(place[labels == label], axis=0)
-        cx = min(max(cx, 70), width - 70)  # the name stays inside the picture
-        parts.append(f'<text class="name" x="{cx:.1f}" y="{cy:.1f}" text-anchor="middle">{names[label]}</text>')
+def _cloud(
+    points: Sequence[tuple[float, float]],
+    title: str,
+    across: Sequence[float],
+    up: Sequence[float],
+    names: tuple[str, str],
+    unit: str,
+    line: str,
+) -> str:
+    width, height, left, right, top, bottom = 440, 340, 56, 16, 26, 46
+
+    def x(value: float) -> float:
+        return left + (value - across[0]) / (across[-1] - across[0]) * (width - left - right)
+
+    def y(value: float) -> float:
+        return top + (up[-1] - value) / (up[-1] - up[0]) * (height - top - bottom)
+
+    parts = [_open(width, height, title)]
+    for t in up:
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>')
+        parts.append(f'<text x="{left - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{_plain(t)}</text>')
+    parts += [f'<text x="{x(t):.1f}" y="{height - 26}" text-anchor="middle">{_plain(t)}</text>' for t in across]
+    caption = escape(f"{names[0]}, {unit}" if unit else names[0])
+    parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 5}" text-anchor="middle">{caption}</text>')
+    parts.append(f'<text x="{left}" y="14">{escape(f"{names[1]}, {unit}" if unit else names[1])}</text>')
+    ends = (up[0], up[-1]) if line == "diagonal" else (0, 0)
+    style = 'stroke="var(--ink)" stroke-width="1.4" stroke-dasharray="6 4"'
+    parts.append(f'<line x1="{left}" x2="{width - right}" y1="{y(ends[0]):.1f}" y2="{y(ends[1]):.1f}" {style}/>')
+    step = max(1, len(points) // AGREEMENT_POINTS)
+    for a, b in points[::step]:
+        tip = f"<title>{names[0]} {a:.4g}, {names[1]} {b:.4g}</title>"
+        parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3.4" fill="var(--e0)" opacity="0.6">{tip}</circle>')
     return "".join([*parts, "</svg>"])
+
+
+def _open(width: int, height: int, title: str) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+
+
+def _plain(tick: float) -> str:
+    return f"{0.0 if abs(tick) < 1e-12 else tick:.4g}"

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ecotone.evaluation import charts
+from ecotone.evaluation import charts, views
 from ecotone.evaluation.audits.base import figure_tables
-from ecotone.evaluation.verdict import TITLES, Difference
+from ecotone.evaluation.maps import EmbeddingMap, embedding_map
+from ecotone.evaluation.verdict import TITLES
 from ecotone.evaluation.wording import Wording
 
 if TYPE_CHECKING:
-    from ecotone.evaluation.details import Confusion
-    from ecotone.evaluation.report import Report, Row, ScaleMean, Score
+    from ecotone.evaluation.report import Report
 
 ANSWERS = {
     "beats": "beats its floors",
@@ -25,25 +23,6 @@ ANSWERS = {
     "n too small": "n too small",
     "no floors": "no floors",
 }
-
-
-@dataclass(frozen=True)
-class _Line:
-    """One contestant of a score table, by scale."""
-
-    name: str
-    floor: bool
-    rows: list[Row]
-    mean: ScaleMean
-
-
-@dataclass(frozen=True)
-class _Map:
-    """The embedding map of one encoder, with the colour of each class."""
-
-    encoder: str
-    picture: Markup
-    legend: list[tuple[str, str]]
 
 
 def render(report: Report) -> str:
@@ -55,78 +34,61 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = {p: Wording.main(report.contract, p) for p in report.contract.metrics}
-    encoders = list(dict.fromkeys(r.encoder for r in report.rows if not r.floor))
-    return environment.get_template("page.html.jinja").render(
-        report=report,
-        encoders=encoders,
-        answers=ANSWERS,
-        titles=TITLES,
-        words=words,
-        others=_others(report),
-        tables={p: _lines(report, p) for p in dict.fromkeys(r.protocol for r in report.rows)},
-        scales=sorted({r.scale for r in report.rows}, reverse=True),
-        curves=_curves(report),
-        differences=_differences(report),
-        legend=_legend(report),
-        confusions=[(c, _shares(c), _class_names(report, len(c.counts))) for c in report.details.confusions],
-        map=_map(report),
-        audit_tables={a.name: figure_tables(a.figures) for a in report.audits},
-        contract=json.dumps(report.contract.model_dump(mode="json"), indent=2, ensure_ascii=False),
-    )
+    environment.globals |= {"views": views, "titles": TITLES, "answers": ANSWERS}
+    context = _scores(report) | _details(report)
+    return environment.get_template("page.html.jinja").render(report=report, **context)
 
 
-def _lines(report: Report, protocol: str) -> list[_Line]:
-    names = dict.fromkeys((r.encoder, r.floor) for r in report.rows if r.protocol == protocol)
-    lines = []
-    for name, floor in names:
-        rows = [r for r in report.rows if (r.encoder, r.protocol) == (name, protocol)]
-        mean = next(m for m in report.means if (m.encoder, m.protocol) == (name, protocol))
-        lines.append(_Line(name, floor, sorted(rows, key=lambda r: -r.scale), mean))
-    return sorted(lines, key=lambda line: line.floor)
+def _scores(report: Report) -> dict[str, Any]:
+    protocols = list(report.contract.metrics)
+    encoders = dict.fromkeys(r.encoder for r in report.rows if not r.floor and "models" not in r.settings)
+    lines = {p: views.score_lines(report, p) for p in protocols}
+    return {
+        "encoders": list(encoders),
+        "floors": any(r.floor for r in report.rows),
+        "words": {p: Wording.main(report.contract, p) for p in protocols},
+        "scales": sorted({r.scale for r in report.rows}, reverse=True),
+        "tables": lines,
+        "others": views.other_scores(report),
+        "curves": {p: _curve(report, p, lines[p]) for p in protocols},
+        "legend": _legend(lines[protocols[0]]),
+    }
 
 
-def _differences(report: Report) -> list[Difference]:
-    """By protocol and scale; a random init that is the best floor as well stands once."""
-    best = {(d.encoder, d.protocol, d.scale): d.against for d in report.differences if d.role == "best floor"}
-    once = [
-        d for d in report.differences if d.role == "best floor" or best[d.encoder, d.protocol, d.scale] != d.against
-    ]
-    order = {name: i for i, name in enumerate(dict.fromkeys(d.encoder for d in once))}
-    return sorted(once, key=lambda d: (d.protocol, order[d.encoder], -d.scale))
+def _details(report: Report) -> dict[str, Any]:
+    behind, unit = report.details, report.contract.data.label_unit or ""
+    confusions = [(c, views.class_names(report, len(c.counts))) for c in behind.confusions]
+    return {
+        "confusions": [(c, views.shares(c), names, views.swaps(c, names)) for c, names in confusions],
+        "labels": {p: [c for c in behind.labels if c.protocol == p] for p in {c.protocol: 0 for c in behind.labels}},
+        "residuals": [
+            (
+                r,
+                Markup(charts.agreement(r.points, f"{TITLES[r.protocol]}: said over true values", unit)),
+                Markup(charts.residual_chart(r.points, f"{TITLES[r.protocol]}: said minus true values", unit)),
+            )
+            for r in behind.residuals
+        ],
+        "mistakes": views.shown(report),
+        "mapped": next(iter(report.embeddings)),
+        "map": _map(report),
+        "audit_tables": {a.name: figure_tables(a.figures) for a in report.audits},
+        "settings": views.tree(report.contract.model_dump(mode="json")),
+    }
 
 
-def _others(report: Report) -> dict[str, tuple[list[Wording], dict[str, list[Score]]]]:
-    """Protocol -> the other metrics at the largest scale, and their scores by contestant, encoders first."""
-    scale = max(r.scale for r in report.rows)
-    found = {}
-    for protocol, (_, *names) in report.contract.metrics.items():
-        mine = [s for s in report.others if (s.protocol, s.scale) == (protocol, scale)]
-        lines: dict[str, list[Score]] = {}
-        for score in sorted(mine, key=lambda s: s.floor):
-            lines.setdefault(score.encoder, []).append(score)
-        found[protocol] = [Wording.of(report.contract, protocol, n) for n in names], lines
-    return found
+def _series(lines: list[views.Line]) -> list[charts.Series]:
+    return [charts.Series(line.name, line.floor, [(r.scale, r.value, *r.ci95) for r in line.rows]) for line in lines]
 
 
-def _series(report: Report, protocol: str) -> list[charts.Series]:
-    return [
-        charts.Series(line.name, line.floor, [(r.scale, r.value, *r.ci95) for r in line.rows])
-        for line in _lines(report, protocol)
-    ]
+def _curve(report: Report, protocol: str, lines: list[views.Line]) -> Markup:
+    words = Wording.main(report.contract, protocol)
+    title = f"{TITLES[protocol]}: {words.caption} by relative scale"
+    return Markup(charts.scale_curve(_series(lines), title, words.metric.percent))
 
 
-def _curves(report: Report) -> dict[str, Markup]:
-    found = {}
-    for protocol in dict.fromkeys(r.protocol for r in report.rows):
-        words = Wording.main(report.contract, protocol)
-        title = f"{TITLES[protocol]}: {words.caption} by relative scale"
-        found[protocol] = Markup(charts.scale_curve(_series(report, protocol), title, words.metric.percent))
-    return found
-
-
-def _legend(report: Report) -> list[tuple[str, Markup]]:
-    series = _series(report, report.rows[0].protocol)
+def _legend(lines: list[views.Line]) -> list[tuple[str, Markup]]:
+    series = _series(lines)
     return [
         (
             s.name,
@@ -139,21 +101,11 @@ def _legend(report: Report) -> list[tuple[str, Markup]]:
     ]
 
 
-def _map(report: Report) -> _Map | None:
-    """The map of the first encoder's features, coloured by class; nothing for too few samples or other labels."""
-    name, features = next(iter(report.embeddings.items()))
-    if len(features.labels) < 10 or report.contract.task != "classification":
-        return None
-    points, labels = charts.flatten(features.features, features.labels)
-    classes = _class_names(report, int(labels.max()) + 1)
-    legend = [(c, charts.class_colour(i, len(classes))) for i, c in enumerate(classes)]
-    return _Map(name, Markup(charts.embedding_map(points, labels, classes)), legend)
-
-
-def _shares(confusion: Confusion) -> list[list[float]]:
-    """Each row of counts as shares of its class."""
-    return [[n / max(1, sum(row)) for n in row] for row in confusion.counts]
-
-
-def _class_names(report: Report, count: int) -> list[str]:
-    return [*report.classes, *(f"class {i}" for i in range(len(report.classes), count))]
+def _map(report: Report) -> EmbeddingMap | None:
+    """The map of the first encoder's features."""
+    features = next(iter(report.embeddings.values()))
+    labels = features.labels
+    known = report.classes
+    if not labels.is_floating_point():
+        known = views.class_names(report, int(labels.max()) + 1)
+    return embedding_map(features, report.details.keys, known)

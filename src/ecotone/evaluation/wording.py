@@ -47,7 +47,11 @@ class Wording:
 
     def number(self, value: float) -> str:
         """The value alone."""
-        return f"{100 * value:.1f}" if self.metric.percent else f"{value:.4g}"
+        return (f"{100 * value:.1f}" if self.metric.percent else f"{value:.4g}").replace("-", "−")
+
+    def interval(self, ci: tuple[float, float]) -> str:
+        """An interval in the space of a table cell."""
+        return (" to " if ci[0] < 0 else "–").join(self.number(v) for v in ci)
 
     def signed(self, value: float) -> str:
         """A difference with its sign."""

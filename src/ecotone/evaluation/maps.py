@@ -71,7 +71,7 @@ def embedding_map(features: FeatureSet, keys: Sequence[str], classes: Sequence[s
     """
     if len(keys) < LEAST:
         return None
-    picked = np.sort(np.random.default_rng(0).permutation(len(keys))[:POINTS])
+    picked = np.sort(np.random.default_rng(0).permutation(len(keys))[:POINTS]).tolist()
     places = flatten(features.features[picked])
     labels = features.labels[picked]
     if labels.is_floating_point() and labels.ndim == 1:

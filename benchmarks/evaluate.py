@@ -112,7 +112,7 @@ def knn_row(gallery: int, queries: int, width: int, repeats: int) -> dict[str, o
     def products() -> None:
         for part in train.split(BANK):
             for some in asked.split(QUERIES):
-                some @ part.T
+                torch.mm(some, part.T)
 
     before = reset_peak_memory(CPU)
     best = _in_turns({"knn": lambda: neighbours(train, asked, 20), "products": products}, repeats)

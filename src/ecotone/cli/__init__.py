@@ -14,6 +14,7 @@ from ecotone.cli import (
     demo,
     embed,
     evaluate,
+    evaluate_table,
     finetune,
     info,
     pretrain,
@@ -36,7 +37,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at datasets, and make synthetic ones.", no_args_is_help=True)
 weights_app = typer.Typer(help="Released weights, and models for other programs.", no_args_is_help=True)
 
-for verb in (demo, info, check, pretrain, evaluate, finetune, embed, search):
+for verb in (demo, info, check, pretrain, evaluate, evaluate_table, finetune, embed, search):
     verb.register(app)
 for verb in (data_inspect, data_audit, data_synth):
     verb.register(data_app)

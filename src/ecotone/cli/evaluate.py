@@ -30,7 +30,11 @@ def evaluate(
     data: Annotated[Path, typer.Option("--data", help="Dataset folder with train, val and test.")],
     protocol: Annotated[str, typer.Option(help="knn, knn-grid, linear, retrieval.")] = "knn,linear",
     scales: Annotated[str, typer.Option(help="Relative scales in (0, 1].")] = "1,0.5,0.25,0.125",
+    gsds: Annotated[str, typer.Option(help="Metres per pixel instead of relative scales, such as 10,20,40.")] = "",
     scale_protocol: Annotated[str, typer.Option(help="native, test-native or test-resized.")] = "test-resized",
+    gsd_policy: Annotated[
+        str, typer.Option(help="The GSD that encoders are told: pitch, fixed, fixed:METRES or shuffled.")
+    ] = "pitch",
     floors: Annotated[bool, typer.Option("--floors/--no-floors", help="Score the floors as well.")] = True,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds over which the random floors are averaged.")] = 1,
     gsd: Annotated[float | None, typer.Option(help="Metres per pixel, where the data do not say.")] = None,
@@ -61,7 +65,7 @@ def evaluate(
 
     if cache is not None and no_cache:
         raise RecipeError("--cache and --no-cache exclude each other")
-    numbers = _numbers(scales)
+    numbers, metres = _numbers(scales, "--scales"), _numbers(gsds, "--gsds")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with warnings_printed(), Progress(*columns, console=console) as progress:
         tasks = {}
@@ -76,7 +80,9 @@ def evaluate(
             data,
             protocols=[p.strip() for p in protocol.split(",") if p.strip()],
             scales=numbers,
+            gsds=metres,
             scale_protocol=scale_protocol,
+            gsd_policy=gsd_policy,
             gsd=gsd,
             sensor=sensor,
             seeds=seeds,
@@ -115,11 +121,11 @@ def _readout(pooling: str | None, layers: str | None) -> Readout | None:
         ) from error
 
 
-def _numbers(text: str) -> list[float]:
+def _numbers(text: str, option: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise RecipeError("--scales is not a list of numbers", found=text, expected="1,0.5,0.25") from error
+        raise RecipeError(f"{option} is not a list of numbers", found=text, expected="1,0.5,0.25") from error
 
 
 def _print(report: Report) -> None:
@@ -133,7 +139,7 @@ def _print(report: Report) -> None:
         table = Table(title=f"{TITLES[protocol]}: {words.caption}, with 95 % interval", title_justify="left")
         table.add_column("encoder or floor", overflow="fold")
         for scale in scales:
-            table.add_column(f"{100 * scale:g} %", justify="right")
+            table.add_column(report.contract.resize.label(scale), justify="right")
         rows = [r for r in report.rows if r.protocol == protocol]
         for floor, name in sorted({(r.floor, r.encoder): None for r in rows}, key=lambda pair: pair[0]):
             cells = {r.scale: r for r in rows if r.encoder == name}

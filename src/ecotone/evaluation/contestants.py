@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ecotone.evaluation import floors
 from ecotone.evaluation.cache import class_hash, module_hash
 from ecotone.evaluation.features import Source, device_of, encode
 from ecotone.evaluation.fitting import Fitting
+from ecotone.evaluation.gsd_policy import Telling
 from ecotone.weights import load_model
 
 
@@ -92,14 +93,21 @@ def _load(model: str | Path | Encoder) -> Entrant:
     return Entrant(folder.parent.name if folder.name == "model" else folder.name, loaded.encoder, loaded.hash)
 
 
-def encoder_contestants(entrants: Sequence[Entrant]) -> list[Contestant]:
-    """One contestant for each encoder."""
+def encoder_contestants(entrants: Sequence[Entrant], tell: Telling) -> list[Contestant]:
+    """One contestant for each encoder, which is told the GSD by this policy."""
     return [
         Contestant(
             e.name,
             False,
-            lambda _, encoder=e.encoder: [encode(encoder)],
-            [{"weights": module_hash(e.encoder), "architecture": e.code, "device": device_of(e.encoder).type}],
+            lambda _, encoder=e.encoder: [encode(encoder, tell)],
+            [
+                {
+                    "weights": module_hash(e.encoder),
+                    "architecture": e.code,
+                    "device": device_of(e.encoder).type,
+                    "told": asdict(tell),
+                }
+            ],
             {"model": e.hash, "readout": e.encoder.readout.model_dump(mode="json")},
         )
         for e in entrants

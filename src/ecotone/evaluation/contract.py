@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from ecotone.encoders import Readout
+from ecotone.evaluation.gsd_policy import GsdPolicy
 from ecotone.inputs import InputSpec
 
 
@@ -50,29 +51,43 @@ class Resize(_Frozen):
         size: Height and width at scale 1, in pixels.
         multiple: The encoders' common size rule in pixels.
         scale_protocol: See ``ecotone.evaluation.scales``.
-        scales: Relative scales.
+        scales: Relative scales, largest first.
+        gsds: The metres per pixel that were asked for instead, one for each scale; empty for relative scales.
     """
 
     size: tuple[int, int]
     multiple: int
     scale_protocol: str
     scales: tuple[float, ...]
+    gsds: tuple[float, ...] = ()
     down: Literal["area"] = "area"
     up: Literal["bilinear"] = "bilinear"
+
+    def label(self, scale: float) -> str:
+        """A scale for people: in per cent, or in the metres per pixel that were asked for."""
+        return f"{self.gsds[self.scales.index(scale)]:g} m" if self.gsds else f"{100 * scale:g} %"
+
+    @property
+    def axis(self) -> str:
+        """What the scales are."""
+        return "metres per pixel of detail" if self.gsds else "relative scale"
 
 
 class Gsd(_Frozen):
     """The GSD that encoders are told.
 
     Attributes:
-        policy: ``pitch``: metres per pixel of the image as it is fed.
+        policy: ``pitch``: metres per pixel of the image as it is fed; ``fixed``: one value for all; ``shuffled``: that
+            of another image or scale.
         source: ``declared``, ``georeference``, ``assumed`` (the model's own middle) or ``unknown``.
-        metres: Metres per pixel at scale 1 where one value is declared or assumed.
+        metres: Metres per pixel at scale 1 where all images share one value, declared, assumed or of their grids.
+        fixed: The value that all are told.
     """
 
-    policy: Literal["pitch"] = "pitch"
+    policy: GsdPolicy = "pitch"
     source: str
     metres: float | None
+    fixed: float | None = None
 
 
 class Interval(_Frozen):

@@ -28,7 +28,9 @@ def evaluate(
     *,
     protocols: Sequence[str] = ("knn", "linear"),
     scales: Sequence[float] = SCALES,
+    gsds: Sequence[float] = (),
     scale_protocol: str = "test-resized",
+    gsd_policy: str = "pitch",
     gsd: float | None = None,
     sensor: str | None = None,
     seeds: int = 1,
@@ -46,7 +48,9 @@ def evaluate(
         data: A dataset folder with train, val and test, or the three datasets by these names.
         protocols: ``knn``, ``knn-grid``, ``linear``, ``retrieval``.
         scales: Relative scales in (0, 1].
+        gsds: Metres per pixel instead of relative scales, for images of one known GSD.
         scale_protocol: ``native``, ``test-native`` or ``test-resized``.
+        gsd_policy: The GSD that encoders are told: ``pitch`` (the truth), ``fixed`` or ``fixed:METRES``, ``shuffled``.
         gsd: Metres per pixel, where the data do not say.
         sensor: Sensor, where the data do not say.
         seeds: Seeds over which the random floors are averaged.
@@ -72,7 +76,9 @@ def evaluate(
         load_entrants(models, readout),
         chosen,
         scales=scales,
+        gsds=gsds,
         scale_protocol=scale_protocol,
+        gsd_policy=gsd_policy,
         seeds=seeds,
         floors=floors,
         batch_size=batch_size,

@@ -11,6 +11,7 @@ from torch import Tensor
 from ecotone.data.base import Dataset
 from ecotone.encoders import Encoder
 from ecotone.errors import DataError
+from ecotone.evaluation.gsd_policy import Telling
 from ecotone.evaluation.scales import Size, View
 from ecotone.samples import Batch, Sample, collate
 from ecotone.transforms import resize_sample
@@ -125,11 +126,11 @@ def extract(
     return {name: [FeatureSet(torch.cat(c), target) for c in members] for name, members in columns.items()}
 
 
-def encode(encoder: Encoder) -> Source:
-    """An encoder as a source: its pooled features, float32, on the CPU."""
+def encode(encoder: Encoder, tell: Telling = Telling()) -> Source:  # noqa: B008 - frozen
+    """An encoder as a source: its pooled features, float32, on the CPU; ``tell`` says which GSD it is told."""
     device = device_of(encoder)
     encoder.eval()
-    return lambda batch: encoder(batch.to(device)).pooled.float().cpu()
+    return lambda batch: encoder(tell(batch).to(device)).pooled.float().cpu()
 
 
 def device_of(encoder: Encoder) -> torch.device:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ecotone.evaluation import floors
 from ecotone.evaluation.contestants import Contestant, Entrant, architectures
 from ecotone.evaluation.features import Source, device_of, encode
 from ecotone.evaluation.fitting import Fitting
+from ecotone.evaluation.gsd_policy import Telling
 from ecotone.evaluation.histograms import COLOURS, GRADIENTS, ColourHistograms, GradientHistograms
 from ecotone.evaluation.metadata_probes import GSD_ONLY, LOCATION, LocationProbe, gsd_features
 from ecotone.evaluation.small_network import BUDGET, SETTINGS, SMALL_NETWORK, SmallNetwork, shrunk
@@ -23,26 +25,30 @@ class Shown:
 
     Attributes:
         places: They have places, and not all the same.
-        gsds: Their metres per pixel differ when all have one size.
+        sides: Metres on the ground along one side (the root of the area) of each that says its GSD.
     """
 
     places: bool
-    gsds: bool
+    sides: tuple[float, ...]
+
+    @property
+    def gsds(self) -> bool:
+        """Their metres per pixel differ when all have one size."""
+        return len(self.sides) > 1 and max(self.sides) > 1.01 * min(self.sides)
 
     @classmethod
     def by(cls, samples: Sequence[Sample], role: str) -> Shown:
         """What these samples show; their images are of this role."""
         places = [s.place for s in samples]
         images = [s.images[role] for s in samples]
-        pitches = [i.gsd * (i.pixels.shape[-2] * i.pixels.shape[-1]) ** 0.5 for i in images if i.gsd is not None]
         return cls(
             places=None not in places and len({(p.lon, p.lat) for p in places if p}) > 1,
-            gsds=len(pitches) > 1 and max(pitches) > 1.01 * min(pitches),
+            sides=tuple(i.gsd * math.sqrt(math.prod(i.pixels.shape[-2:])) for i in images if i.gsd is not None),
         )
 
 
 def floor_contestants(
-    entrants: Sequence[Entrant], seeds: Sequence[int], splits: Splits, shown: Shown
+    entrants: Sequence[Entrant], seeds: Sequence[int], splits: Splits, shown: Shown, tell: Telling
 ) -> tuple[list[Contestant], list[str]]:
     """The floors, and a sentence for each that is left out because it would cost too much.
 
@@ -59,7 +65,7 @@ def floor_contestants(
             seeds,
             fitted=True,
         ),
-        *_random_inits(entrants, seeds),
+        *_random_inits(entrants, seeds, tell),
     ]
     if shown.places:
         listed.append(_random(LOCATION, lambda _: [LocationProbe(s) for s in seeds], seeds))
@@ -94,15 +100,16 @@ def _random(
     return Contestant(name, True, sources, identities, {"seeds": list(seeds), **(settings or {})}, fitted)
 
 
-def _random_inits(entrants: Sequence[Entrant], seeds: Sequence[int]) -> list[Contestant]:
+def _random_inits(entrants: Sequence[Entrant], seeds: Sequence[int], tell: Telling) -> list[Contestant]:
     return [
         _random(
             name,
-            lambda _, encoder=entrant.encoder: [encode(floors.random_init(encoder, s)) for s in seeds],
+            lambda _, encoder=entrant.encoder: [encode(floors.random_init(encoder, s), tell) for s in seeds],
             seeds,
             settings={"readout": entrant.encoder.readout.model_dump(mode="json")},
             of=entrant.code,
             device=device_of(entrant.encoder).type,
+            told=asdict(tell),
         )
         for name, entrant in architectures(entrants).items()
     ]

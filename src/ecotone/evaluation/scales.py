@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -65,6 +66,12 @@ class ScalePlan:
         reduced = self._reduced(scale)
         return View(scale, reduced, self.size if self.protocol == "test-resized" else reduced)
 
+    def pitch_factors(self) -> list[float]:
+        """What the metres per pixel are multiplied by in every view that can be fed."""
+        fed = [s for s in self.scales if not self.refusal(s)]
+        views = [v for s in fed for v in (self.train_view(self.train_scale(s)), self.test_view(s))]
+        return [math.sqrt(math.prod(self.size) / math.prod(view.fed)) for view in views]
+
     def refusal(self, scale: float) -> str | None:
         """Why images of this scale cannot be fed, or None if they can."""
         view = self.test_view(scale)
@@ -112,3 +119,25 @@ def plan_scales(
         )
     ordered = tuple(sorted(dict.fromkeys(map(float, scales)), reverse=True))
     return ScalePlan(known[known.index(protocol)], ordered, (height, width), multiple, min_size)
+
+
+def scales_of_gsds(gsds: Sequence[float], pitch: float | None) -> tuple[float, ...]:
+    """Relative scales at which images of one pitch have these GSDs, both in metres per pixel, finest first.
+
+    Raises:
+        RecipeError: The images do not share one known GSD, or are coarser than what is asked for.
+    """
+    if pitch is None:
+        raise RecipeError(
+            "absolute GSDs need images of one known GSD",
+            found="no GSD, or one that differs from image to image",
+            mend="Declare it with --gsd, or ask for relative scales.",
+        )
+    wrong = [g for g in gsds if not 0.99 * pitch <= g < math.inf]
+    if wrong:
+        raise RecipeError(
+            "no detail can be added to images",
+            found=", ".join(f"{g:g} m" for g in wrong),
+            expected=f"GSDs from {pitch:g} m, which the images have",
+        )
+    return tuple(min(1.0, pitch / g) for g in sorted(dict.fromkeys(gsds)))

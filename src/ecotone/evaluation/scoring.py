@@ -173,10 +173,12 @@ def mean_name(models: int) -> str:
 def _input_settings(setup: Setup, scale: float) -> dict[str, Any]:
     view = setup.plan.test_view(scale)
     gsd, effective = setup.pitches(view)
+    told = setup.contract.gsd
     return {
         "size": list(view.fed),
         "reduced": list(view.reduced),
-        "gsd": gsd,
+        "gsd": gsd if told.policy == "pitch" else told.fixed,
+        "gsd_policy": told.policy,
         "effective_gsd": effective,
         "gsd_source": setup.contract.gsd.source,
     }

@@ -21,8 +21,9 @@ from ecotone.evaluation.contestants import (
 from ecotone.evaluation.contract import Contract, Data, Gsd, Interval, ModelInput, Resize
 from ecotone.evaluation.features import Progress, Reader
 from ecotone.evaluation.floor_list import Shown, floor_contestants
+from ecotone.evaluation.gsd_policy import telling
 from ecotone.evaluation.protocols import Protocol
-from ecotone.evaluation.scales import ScalePlan, Size, View, plan_scales
+from ecotone.evaluation.scales import ScalePlan, Size, View, plan_scales, scales_of_gsds
 from ecotone.evaluation.splits import Splits
 from ecotone.evaluation.tasks import Task
 from ecotone.heads.thresholds import RULE
@@ -80,7 +81,7 @@ class Setup:
     def refusal(self, scale: float) -> str | None:
         """Why this scale cannot be scored, or None if it can."""
         refused = self.plan.refusal(scale)
-        if refused or scale == 1 or self.pitch is None:
+        if refused or scale == 1 or self.pitch is None or self.contract.gsd.policy != "pitch":
             return refused
         fed = self.pitches(self.plan.test_view(scale))[0] or self.pitch
         for entrant in self.entrants:
@@ -103,7 +104,9 @@ def prepare(
     protocols: tuple[Protocol, ...],
     *,
     scales: Sequence[float],
+    gsds: Sequence[float],
     scale_protocol: str,
+    gsd_policy: str,
     seeds: int,
     floors: bool,
     batch_size: int,
@@ -115,20 +118,25 @@ def prepare(
     roles = tuple(dict.fromkeys(role for spec in specs for role in spec.roles))
     size, looks = _common_size(splits, roles[0])
     multiple = math.lcm(*(s.size_multiple for s in specs))
-    plan = plan_scales(scale_protocol, scales, size, multiple=multiple, min_size=max(s.min_size for s in specs))
-    gsd, assumed = _gsd(splits, looks[0].images[roles[0]], entrants)
-    floor_seeds = tuple(range(seeds))
     shown = Shown.by(looks, roles[0])
-    listed, left_out = floor_contestants(entrants, floor_seeds, splits, shown) if floors else ([], [])
-    pitch = None if gsd.metres is None else gsd.metres * math.sqrt(math.prod(size) / math.prod(plan.size))
+    gsd, assumed = _gsd(splits, looks[0].images[roles[0]], entrants, shown, size)
+    fit = size[0] // multiple * multiple, size[1] // multiple * multiple
+    pitch = None if gsd.metres is None or not all(fit) else gsd.metres * math.sqrt(math.prod(size) / math.prod(fit))
+    asked = scales_of_gsds(gsds, pitch) if gsds else scales
+    plan = plan_scales(scale_protocol, asked, size, multiple=multiple, min_size=max(s.min_size for s in specs))
+    known = [side / math.sqrt(math.prod(plan.size)) for side in shown.sides] or ([pitch] if pitch else [])
+    tell = telling(gsd_policy, known, plan.pitch_factors())
+    gsd = gsd.model_copy(update={"policy": tell.policy, "fixed": tell.fixed})
+    floor_seeds = tuple(range(seeds))
+    listed, left_out = floor_contestants(entrants, floor_seeds, splits, shown, tell) if floors else ([], [])
     return Setup(
         splits=splits,
         entrants=entrants,
-        contestants=encoder_contestants(entrants) + listed,
+        contestants=encoder_contestants(entrants, tell) + listed,
         protocols=protocols,
         plan=plan,
         reader=Reader(roles, plan.size, assumed, batch_size),
-        contract=_contract(splits, entrants, protocols, plan, gsd, floor_seeds),
+        contract=_contract(splits, entrants, protocols, plan, tuple(sorted(set(gsds))), gsd, floor_seeds),
         pitch=pitch,
         on_progress=on_progress,
         cache=_cache(splits, cache),
@@ -155,11 +163,12 @@ def _common_size(splits: Splits, role: str, looks: int = 32) -> tuple[Size, list
     return (height, width), samples
 
 
-def _gsd(splits: Splits, first: Image, entrants: list[Entrant]) -> tuple[Gsd, float | None]:
+def _gsd(splits: Splits, first: Image, entrants: list[Entrant], shown: Shown, size: Size) -> tuple[Gsd, float | None]:
     """What the contract says of the GSD, and the value to assume for images that say nothing."""
     info = splits.info
     if first.gsd is not None:
-        return Gsd(source=info.gsd_source, metres=info.gsd), None
+        shared = None if shown.gsds else shown.sides[0] / math.sqrt(math.prod(size))
+        return Gsd(source=info.gsd_source, metres=info.gsd or shared), None
     assumed = assumed_gsd(entrants)
     if assumed:
         warnings.warn(
@@ -174,6 +183,7 @@ def _contract(
     entrants: list[Entrant],
     protocols: tuple[Protocol, ...],
     plan: ScalePlan,
+    gsds: tuple[float, ...],
     gsd: Gsd,
     seeds: tuple[int, ...],
 ) -> Contract:
@@ -195,7 +205,9 @@ def _contract(
             label_unit=info.label_unit,
         ),
         inputs=tuple(distinct[key] for key in sorted(distinct)),
-        resize=Resize(size=plan.size, multiple=plan.multiple, scale_protocol=plan.protocol, scales=plan.scales),
+        resize=Resize(
+            size=plan.size, multiple=plan.multiple, scale_protocol=plan.protocol, scales=plan.scales, gsds=gsds
+        ),
         gsd=gsd,
         task=splits.task.name,
         protocols={p.name: p.model_dump(mode="json", exclude={"name"}) for p in protocols},

@@ -47,7 +47,7 @@ def markdown_text(report: Report) -> str:
 def _table(report: Report, protocol: str, words: Wording) -> str:
     rows = [r for r in report.rows if r.protocol == protocol]
     scales = sorted({r.scale for r in rows}, reverse=True)
-    lines = ["| encoder or floor | " + " | ".join(f"{100 * s:g} %" for s in scales) + " |"]
+    lines = ["| encoder or floor | " + " | ".join(report.contract.resize.label(s) for s in scales) + " |"]
     lines.append("|---|" + "---:|" * len(scales))
     for floor, name in sorted({(r.floor, r.encoder): None for r in rows}, key=lambda pair: pair[0]):
         found = {r.scale: r for r in rows if r.encoder == name}

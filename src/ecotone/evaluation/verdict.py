@@ -84,6 +84,11 @@ def caveats(setup: Setup) -> Iterator[str]:
     if info.split_kind and info.split_kind.startswith("random"):
         yield "The split is random: neighbouring tiles may lie in train and in test, so every score is optimistic."
     yield from setup.left_out
+    told = setup.contract.gsd
+    if told.policy == "shuffled":
+        yield "A control: encoders are told the GSD of another image or scale, drawn at random, not their image's own."
+    if told.fixed:
+        yield f"Encoders are told a GSD of {told.fixed:g} m for every image, whatever its own."
     if setup.contract.gsd.source == "assumed":
         yield f"The GSD is assumed, not known: {setup.contract.gsd.metres:g} m, the middle of the model's range."
 

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ecotone import __version__
@@ -21,7 +21,7 @@ from ecotone.evaluation.contestants import (
 from ecotone.evaluation.contract import Contract, Data, Gsd, Interval, ModelInput, Resize
 from ecotone.evaluation.features import Progress, Reader
 from ecotone.evaluation.floor_list import Shown, floor_contestants
-from ecotone.evaluation.gsd_policy import telling
+from ecotone.evaluation.gsd_policy import Telling, telling
 from ecotone.evaluation.protocols import Protocol
 from ecotone.evaluation.scales import ScalePlan, Size, View, plan_scales, scales_of_gsds
 from ecotone.evaluation.splits import Splits
@@ -46,6 +46,7 @@ class Setup:
         on_progress: Told of progress.
         cache: Where features are kept; None keeps none.
         left_out: A sentence for each floor that would cost too much.
+        tell: The GSD that encoders are told.
     """
 
     splits: Splits
@@ -59,6 +60,7 @@ class Setup:
     on_progress: Progress | None
     cache: FeatureCache | None = None
     left_out: Sequence[str] = ()
+    tell: Telling = field(default_factory=Telling)
 
     @property
     def task(self) -> Task:
@@ -141,6 +143,7 @@ def prepare(
         on_progress=on_progress,
         cache=_cache(splits, cache),
         left_out=left_out,
+        tell=tell,
     )
 
 

@@ -32,7 +32,7 @@ class Variants:
 
     def __init__(self, setup: Setup, encoders: Mapping[str, Encoder]) -> None:
         entrants = [Entrant(name, encoder) for name, encoder in encoders.items()]
-        self.setup = replace(setup, entrants=entrants, contestants=encoder_contestants(entrants))
+        self.setup = replace(setup, entrants=entrants, contestants=encoder_contestants(entrants, setup.tell))
         self._extraction = Extraction(self.setup)
         self._standard: dict[str, Standardiser] = {}
 

@@ -79,7 +79,7 @@ def test_the_contract_can_be_read_line_by_line(make_splits, tiny_encoder, tmp_pa
     report = evaluate([tiny_encoder()], make_splits(), scales=(1,), protocols=["knn"])
     text = " ".join(re.sub("<[^>]+>", " ", written(report, tmp_path)).split())
     assert f"manifest {report.contract.data.manifest} split {report.contract.data.split}" in text
-    assert "scale protocol test-resized scales 1 down area up bilinear" in text
+    assert "scale protocol test-resized scales 1 gsds" in text and "down area up bilinear" in text
     assert "knn k 20 temperature 0.07" in text and "label unit not set" in text and "pooling mean" in text
 
 

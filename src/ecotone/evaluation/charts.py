@@ -8,6 +8,8 @@ from html import escape
 
 from matplotlib.ticker import MaxNLocator
 
+from ecotone.evaluation.contract import Resize
+
 DASHES = ("7 4", "2 3", "9 3 2 3", "1 4", "5 2 1 2", "12 4", "4 2", "8 2 2 2 2 2")
 ENCODERS = 6  # colours; further encoders take them again
 AGREEMENT_POINTS = 1000  # more would make the page heavy and the picture no clearer
@@ -31,12 +33,13 @@ def line_style(series: Sequence[Series], index: int) -> str:
     return f'stroke="var(--e{rank % ENCODERS})" stroke-width="2.6"'
 
 
-def scale_curve(series: Sequence[Series], title: str, percent: bool = True) -> str:
-    """A metric by relative scale, with the encoders' 95 % bands.
+def scale_curve(series: Sequence[Series], title: str, resize: Resize, percent: bool = True) -> str:
+    """A metric by scale, with the encoders' 95 % bands.
 
     Args:
         series: At least one, all over the same scales.
         title: Read by screen readers.
+        resize: Names the scales.
         percent: The values are shares, printed in per cent.
     """
     factor = 100 if percent else 1
@@ -58,14 +61,14 @@ def scale_curve(series: Sequence[Series], title: str, percent: bool = True) -> s
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{factor * tick:g}</text>')
     for s in scales:
-        parts.append(f'<text x="{x(s):.1f}" y="{height - 26}" text-anchor="middle">{100 * s:g} %</text>')
-    parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 5}" text-anchor="middle">relative scale</text>')
+        parts.append(f'<text x="{x(s):.1f}" y="{height - 26}" text-anchor="middle">{resize.label(s)}</text>')
+    parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 5}" text-anchor="middle">{resize.axis}</text>')
     for i, s in sorted(enumerate(series), key=lambda pair: not pair[1].floor):
-        parts += _line(s, line_style(series, i), x, y, factor)
+        parts += _line(s, line_style(series, i), x, y, factor, resize)
     return "".join([*parts, "</svg>"])
 
 
-def _line(s: Series, style: str, x, y, factor: int) -> list[str]:  # noqa: ANN001 - two closures over the axes
+def _line(s: Series, style: str, x, y, factor: int, resize: Resize) -> list[str]:  # noqa: ANN001 - two closures
     parts = []
     if not s.floor and len(s.points) > 1:
         upper = [f"{x(p[0]):.1f},{y(p[3]):.1f}" for p in s.points]
@@ -75,7 +78,7 @@ def _line(s: Series, style: str, x, y, factor: int) -> list[str]:  # noqa: ANN00
     path = " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in s.points)
     parts.append(f'<polyline points="{path}" fill="none" {style} stroke-linejoin="round"/>')
     for scale, value, low, high in s.points:
-        tip = f"{s.name}, {100 * scale:g} %: {factor * value:.4g} ({factor * low:.4g} to {factor * high:.4g})"
+        tip = f"{s.name}, {resize.label(scale)}: {factor * value:.4g} ({factor * low:.4g} to {factor * high:.4g})"
         dot = f'cx="{x(scale):.1f}" cy="{y(value):.1f}" r="{2.2 if s.floor else 3.6}"'
         parts.append(f'<circle {dot} fill="{style.split(chr(34))[1]}"><title>{escape(tip)}</title></circle>')
     return parts

@@ -83,8 +83,9 @@ def _series(lines: list[views.Line]) -> list[charts.Series]:
 
 def _curve(report: Report, protocol: str, lines: list[views.Line]) -> Markup:
     words = Wording.main(report.contract, protocol)
-    title = f"{TITLES[protocol]}: {words.caption} by relative scale"
-    return Markup(charts.scale_curve(_series(lines), title, words.metric.percent))
+    resize = report.contract.resize
+    title = f"{TITLES[protocol]}: {words.caption} by {resize.axis}"
+    return Markup(charts.scale_curve(_series(lines), title, resize, words.metric.percent))
 
 
 def _legend(lines: list[views.Line]) -> list[tuple[str, Markup]]:

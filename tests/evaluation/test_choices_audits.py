@@ -54,7 +54,7 @@ def test_regret_is_what_the_best_candidate_on_test_would_have_added(make_splits,
         for what in ("head", "readout"):
             chosen, best = found[protocol, f"{what} chosen on val"], found[protocol, f"{what} best on test"]
             assert best.difference == pytest.approx(best.value - chosen.value)
-            assert best.difference >= 0
+            assert best.difference is not None and best.difference >= 0
             assert (best.difference == 0) or best.detail != chosen.detail
         assert found[protocol, "head chosen on val"].value == pytest.approx(rows[protocol].value)
     assert found["knn-grid", "head chosen on val"].detail == f"k {rows['knn-grid'].settings['k']}"

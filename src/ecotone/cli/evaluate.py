@@ -51,7 +51,9 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Where features are kept for the next time; default: the cache.")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute all features anew and keep none.")] = False,
-    audit: Annotated[str, typer.Option(help="duplicates, leakage, normalisers, heads; none for none.")] = "duplicates",
+    audit: Annotated[
+        str, typer.Option(help="duplicates, leakage, normalisers, heads, labels; or none.")
+    ] = "duplicates",
     json_: JsonOption = None,
 ) -> None:
     """Measure encoders on a labelled dataset, beside the floors that no pretraining reaches.

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Protocol
 
 from matplotlib.ticker import MaxNLocator
-
-from ecotone.evaluation.contract import Resize
 
 DASHES = ("7 4", "2 3", "9 3 2 3", "1 4", "5 2 1 2", "12 4", "4 2", "8 2 2 2 2 2")
 ENCODERS = 6  # colours; further encoders take them again
 AGREEMENT_POINTS = 1000  # more would make the page heavy and the picture no clearer
+
+
+class Axis(Protocol):
+    """Names the places of a curve, as ``Resize`` of the contract does."""
+
+    @property
+    def axis(self) -> str: ...
+
+    def label(self, scale: float) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -33,13 +41,13 @@ def line_style(series: Sequence[Series], index: int) -> str:
     return f'stroke="var(--e{rank % ENCODERS})" stroke-width="2.6"'
 
 
-def scale_curve(series: Sequence[Series], title: str, resize: Resize, percent: bool = True) -> str:
+def scale_curve(series: Sequence[Series], title: str, resize: Axis, percent: bool = True) -> str:
     """A metric by scale, with the encoders' 95 % bands.
 
     Args:
         series: At least one, all over the same scales.
         title: Read by screen readers.
-        resize: Names the scales.
+        resize: Names the scales; of another kind of curve, its shares.
         percent: The values are shares, printed in per cent.
     """
     factor = 100 if percent else 1
@@ -68,7 +76,7 @@ def scale_curve(series: Sequence[Series], title: str, resize: Resize, percent: b
     return "".join([*parts, "</svg>"])
 
 
-def _line(s: Series, style: str, x, y, factor: int, resize: Resize) -> list[str]:  # noqa: ANN001 - two closures
+def _line(s: Series, style: str, x, y, factor: int, resize: Axis) -> list[str]:  # noqa: ANN001 - two closures
     parts = []
     if not s.floor and len(s.points) > 1:
         upper = [f"{x(p[0]):.1f},{y(p[3]):.1f}" for p in s.points]

@@ -58,7 +58,7 @@ def evaluate(
         readout: How features become one vector, instead of the models' own; choose it on val.
         batch_size: Images in a batch.
         cache: Folder in which features of a dataset folder are kept for the next time; None keeps none.
-        audits: ``duplicates``, ``leakage``, ``normalisers``, ``heads``; none if empty.
+        audits: ``duplicates``, ``leakage``, ``normalisers``, ``heads``, ``labels``; none if empty.
         on_progress: Called with what is being read, images done and images in all.
 
     Returns:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from ecotone.evaluation import charts, views
 from ecotone.evaluation.audits.base import figure_tables
+from ecotone.evaluation.label_curves import label_curves
 from ecotone.evaluation.maps import EmbeddingMap, embedding_map
 from ecotone.evaluation.verdict import TITLES
 from ecotone.evaluation.wording import Wording
@@ -72,6 +73,7 @@ def _details(report: Report) -> dict[str, Any]:
         "mistakes": views.shown(report),
         "mapped": next(iter(report.embeddings)),
         "map": _map(report),
+        "label_curves": {a.name: label_curves(report.contract, a) for a in report.audits if a.name == "labels"},
         "audit_tables": {a.name: figure_tables(a.figures) for a in report.audits},
         "settings": views.tree(report.contract.model_dump(mode="json")),
     }

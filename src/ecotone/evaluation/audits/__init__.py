@@ -8,6 +8,7 @@ from ecotone.errors import RecipeError, nearest
 from ecotone.evaluation.audits.base import Figure, Finding
 from ecotone.evaluation.audits.duplicates import duplicates
 from ecotone.evaluation.audits.heads import heads
+from ecotone.evaluation.audits.labels import labels
 from ecotone.evaluation.audits.leakage import leakage
 from ecotone.evaluation.audits.normalisers import normalisers
 from ecotone.evaluation.scoring import Preparation
@@ -15,7 +16,11 @@ from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.splits import Selection
 
 BEFORE: dict[str, Callable[[Setup, Preparation], Finding]] = {"leakage": leakage, "normalisers": normalisers}
-AFTER: dict[str, Callable[[Setup, Selection, Preparation], Finding]] = {"duplicates": duplicates, "heads": heads}
+AFTER: dict[str, Callable[[Setup, Selection, Preparation], Finding]] = {
+    "duplicates": duplicates,
+    "heads": heads,
+    "labels": labels,
+}
 AUDITS = (*AFTER, *BEFORE)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ecotone.evaluation.contestants import Contestant
 from ecotone.evaluation.extraction import Extraction
 from ecotone.evaluation.intervals import Estimate
@@ -98,6 +100,18 @@ def figure(
         difference_ci95=None if gap is None else gap.interval(level),
         detail=detail,
     )
+
+
+def over_repeats(each: Sequence[Estimate], seed: int) -> Estimate:
+    """The mean over repeats, which are drawn anew in every draw, so that their luck is part of the interval.
+
+    Args:
+        each: One estimate for each repeat, over the same draws.
+        seed: Of the repeats that are drawn.
+    """
+    draws = np.stack([e.draws for e in each], 1)
+    picked = np.random.default_rng(seed).integers(len(each), size=draws.shape)
+    return Estimate(float(np.mean([e.value for e in each])), np.take_along_axis(draws, picked, 1).mean(1))
 
 
 def without_labels(setup: Setup, made: Preparation) -> Extraction:

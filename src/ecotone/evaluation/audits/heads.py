@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ecotone.encoders import Encoder, Readout
+from ecotone.encoders.base import Pooling
 from ecotone.evaluation.audits.base import Figure, Finding, figure
 from ecotone.evaluation.audits.variants import Variants, variant
 from ecotone.evaluation.contestants import Contestant
@@ -91,7 +92,7 @@ def _readouts(setup: Setup, encoder: Encoder) -> dict[str, Encoder]:
     """Readouts by name, the encoder's own first."""
     [batch] = setup.reader.batches(setup.splits.train, setup.plan.train_view(1.0), [0])
     features = encoder(batch.to(next(encoder.parameters()).device))
-    poolings = ["mean", "mean-std"] + (["class"] if features.class_tokens else [])
+    poolings: tuple[Pooling, ...] = ("mean", "mean-std", "class") if features.class_tokens else ("mean", "mean-std")
     tried = [encoder.readout, *(Readout(pooling=p, layers=layers) for p in poolings for layers in LAYERS)]
     return {
         f"{r.pooling} of {', '.join(map(str, r.layers))}": variant(encoder, readout=r) for r in dict.fromkeys(tried)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ecotone.errors import DataError
-from ecotone.evaluation.audits.base import Figure, Finding, figure, without_labels
+from ecotone.evaluation.audits.base import Figure, Finding, figure, over_repeats, without_labels
 from ecotone.evaluation.audits.places import block_folds, places, spatial_blocks
 from ecotone.evaluation.features import FeatureSet, Standardiser
 from ecotone.evaluation.intervals import COUNTS, Estimate, bootstrap
@@ -78,7 +78,7 @@ def _figures(
             metric = METRICS[setup.metrics[p.name][0]]
             statistics = [metric.of(cross_answers(setup, p, pool, f)) for s in (SPATIAL, RANDOM) for f in folds[s]]
             each = _over_blocks(setup, statistics, block)
-            spatial, random = _over_repeats(each[:REPEATS], 0), _over_repeats(each[REPEATS:], 1)
+            spatial, random = over_repeats(each[:REPEATS], 0), over_repeats(each[REPEATS:], 1)
             found.append(figure(setup, contestant, p.name, SPATIAL, spatial, split="train and val"))
             found.append(figure(setup, contestant, p.name, RANDOM, random, split="train and val", reference=spatial))
     return found
@@ -136,10 +136,3 @@ def _over_blocks(setup: Setup, statistics: Sequence[Statistic], block: Tensor) -
         return of
 
     return bootstrap([clustered(s) for s in statistics], int(index.max()) + 1, setup.contract.interval)
-
-
-def _over_repeats(each: Sequence[Estimate], seed: int) -> Estimate:
-    """The mean over repeats, which are drawn anew in every draw: how the folds fall is luck as well."""
-    draws = np.stack([e.draws for e in each], 1)
-    picked = np.random.default_rng(seed).integers(len(each), size=draws.shape)
-    return Estimate(float(np.mean([e.value for e in each])), np.take_along_axis(draws, picked, 1).mean(1))

@@ -161,4 +161,6 @@ def _print(report: Report) -> None:
 
 
 def _cell(words: Wording, row: Row) -> str:
-    return f"{words.number(row.value)} [{words.number(row.ci95[0])}, {words.number(row.ci95[1])}]"
+    text = f"{words.number(row.value)} [{words.number(row.ci95[0])}, {words.number(row.ci95[1])}]"
+    each = row.settings.get("seed_values")
+    return f"{text} seeds {words.number(min(each))} to {words.number(max(each))}" if each else text

@@ -146,10 +146,13 @@ def _estimated(setup: Setup, outcomes: Sequence[Outcome]) -> list[Outcome]:
     each: list[dict[str, list[Estimate]]] = [{} for _ in outcomes]
     for (i, name, _), estimate in zip(asked, found, strict=True):
         each[i].setdefault(name, []).append(estimate)
-    return [
-        replace(o, estimates={name: average(seeds) for name, seeds in mine.items()})
-        for o, mine in zip(outcomes, each, strict=True)
-    ]
+    done = []
+    for o, mine in zip(outcomes, each, strict=True):
+        first = next(iter(mine.values()))
+        shown = {"seed_values": [e.value for e in first]} if len(first) > 1 else {}
+        estimates = {name: average(seeds) for name, seeds in mine.items()}
+        done.append(replace(o, estimates=estimates, settings={**o.settings, **shown}))
+    return done
 
 
 def _mean_of_models(setup: Setup, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:

@@ -21,22 +21,46 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        temporary.unlink()
-        yield temporary
-        temporary.chmod(mode)  # safetensors, for one, makes files that no other user can read
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            temporary.unlink()
+            yield temporary
+            temporary.chmod(mode)  # safetensors, for one, makes files that no other user can read
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    finally:
+        if temporary.exists():  # a path through a file instead of a folder has nothing to remove; unlink would raise
+            temporary.unlink()
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file and see it onto the disk; the file is made where it is absent.
+
+    Raises:
+        DataError: The disk is full or the file cannot be written.
+    """
+    with write_errors(path), path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Say in one sentence why ``path`` cannot be written.
+
+    Raises:
+        DataError: The disk is full or the file cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "no space left on the disk" if full else (error.strerror or str(error))
         raise DataError(f"cannot write {path}: {what}", mend="Free some space, or write elsewhere.") from error
-    finally:
-        if temporary.exists():  # a path through a file instead of a folder has nothing to remove; unlink would raise
-            temporary.unlink()
 
 
 def cache_folder(part: str) -> Path:

@@ -44,6 +44,9 @@ def evaluate(
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Layers to read out, such as 1,3,5; -1 is the last.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 64,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the contract and every score, and go on after a stop.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write one self-contained page.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write one line for each score.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write verdicts and tables.")] = None,
@@ -93,6 +96,7 @@ def evaluate(
             batch_size=batch_size,
             cache=None if no_cache else cache or cache_folder("features"),
             audits=() if audit == "none" else [a.strip() for a in audit.split(",") if a.strip()],
+            out=out,
             on_progress=show,
         )
     _print(result)

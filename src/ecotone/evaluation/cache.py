@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 import ecotone
 from ecotone.errors import DataError
-from ecotone.files import replacing
+from ecotone.files import file_sha256, replacing
+from ecotone.rasters.declared import DATASET_FILE
 
 SCHEMA = 1
 
@@ -92,6 +93,15 @@ def files_hash(path: str | Path) -> str:
     root = place if place.is_dir() else place.parent
     stats = ((f.relative_to(root).as_posix(), f.stat()) for f in sorted(root.rglob("*")) if f.is_file())
     listed = [(place.name, str(root.resolve())), *((name, s.st_size, s.st_mtime_ns) for name, s in stats)]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of the names and contents of all files of a dataset; of one file, of it and its declaration."""
+    place = Path(path)
+    root = place if place.is_dir() else place.parent
+    files = sorted(f for f in root.rglob("*") if f.is_file()) if place.is_dir() else [place, root / DATASET_FILE]
+    listed = [(f.relative_to(root).as_posix(), file_sha256(f)) for f in files if f.is_file()]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 

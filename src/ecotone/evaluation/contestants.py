@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +62,16 @@ class Contestant:
     settings: dict[str, Any] = field(default_factory=dict)
     fitted: bool = False
     labelled: bool = False
+
+    def model(self, seed: int) -> str:
+        """Hash of what one seed's features depend on besides the images, whatever the device."""
+        return identity_hash(self.identities[seed])
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of what features depend on, besides images and device."""
+    content = {name: value for name, value in identity.items() if name != "device"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_entrants(models: Sequence[str | Path | Encoder], readout: Readout | None = None) -> list[Entrant]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -29,19 +30,27 @@ class Data(_Frozen):
 
     Attributes:
         name: Name of the dataset.
+        content: SHA-256 of its files; None for datasets that are open already.
         manifest: SHA-256 of keys and labels.
-        split: SHA-256 of which key belongs to which split.
+        split: SHA-256 of which key belongs to which split, in order.
         split_kind: How the splits were made.
         n: Samples in each split.
         label_unit: Unit of the labels, where they are values.
+        sensor: Sensor of the images, where it is declared.
+        bands: Their bands, where they are declared.
+        unit: Unit of their values; None for the sensor's.
     """
 
     name: str
+    content: str | None = None
     manifest: str
     split: str
     split_kind: str | None
     n: dict[str, int]
     label_unit: str | None = None
+    sensor: str | None = None
+    bands: tuple[str, ...] = ()
+    unit: str | None = None
 
 
 class Resize(_Frozen):
@@ -135,9 +144,26 @@ class Contract(_Frozen):
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, no blanks, so that equal settings give equal text."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return canonical(self.model_dump(mode="json"))
 
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def canonical(settings: Mapping[str, Any]) -> str:
+    """Canonical JSON of the settings of a contract."""
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def differing(one: Any, other: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
+    """The settings in which two contracts differ, by their dotted names, with both values; None where one has none."""
+    if one == other:
+        return {}
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return {name: (one, other)}
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys((*one, *other)):
+        found |= differing(one.get(key), other.get(key), f"{name}.{key}".lstrip("."))
+    return found

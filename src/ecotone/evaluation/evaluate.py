@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ecotone.data.base import Dataset
@@ -15,6 +16,7 @@ from ecotone.evaluation.features import Progress
 from ecotone.evaluation.mistakes import worst
 from ecotone.evaluation.protocols import protocol
 from ecotone.evaluation.report import Report, build_report
+from ecotone.evaluation.results import ResultFolder
 from ecotone.evaluation.scoring import score, select
 from ecotone.evaluation.setup import Setup, prepare
 from ecotone.evaluation.splits import open_splits
@@ -39,6 +41,7 @@ def evaluate(
     batch_size: int = 64,
     cache: str | Path | None = None,
     audits: Sequence[str] = ("duplicates",),
+    out: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
     """Measure encoders on the test split; every choice is made on val before test is read.
@@ -59,6 +62,8 @@ def evaluate(
         batch_size: Images in a batch.
         cache: Folder in which features of a dataset folder are kept for the next time; None keeps none.
         audits: ``duplicates``, ``leakage``, ``normalisers``, ``heads``, ``labels``; none if empty.
+        out: Folder of results: the contract is written there before any score, then every score at once. The same
+            call goes on where an earlier one was stopped. None keeps no results.
         on_progress: Called with what is being read, images done and images in all.
 
     Returns:
@@ -86,6 +91,8 @@ def evaluate(
         cache=None if cache is None else Path(cache),
     )
     _check_some_scale(setup)
+    if out is not None:
+        setup = replace(setup, results=ResultFolder(out, setup.contract))
     selection, made = select(setup)
     findings = before_test(asked, setup, made)
     outcomes, embeddings = score(setup, selection, made)

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ecotone.evaluation.contestants import Contestant
+from ecotone.evaluation.contestants import Contestant, identity_hash
 from ecotone.evaluation.extraction import Extraction
 from ecotone.evaluation.features import FeatureSet, Standardiser
 from ecotone.evaluation.floors import CHANCE
 from ecotone.evaluation.intervals import Estimate, average, bootstrap
 from ecotone.evaluation.protocols import Fitted
+from ecotone.evaluation.result_files import Question
+from ecotone.evaluation.results import Kept, Recalled
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.splits import Selection
 from ecotone.metrics import METRICS, Answers
@@ -79,8 +81,9 @@ def select(setup: Setup) -> tuple[Selection, Preparation]:
             made.warnings += _constant_features(name, pairs[0][0])
             for p in setup.protocols:
                 chosen = [
-                    p.select(FeatureSet(s(t.features), t.labels), FeatureSet(s(v.features), v.labels), setup.task)
-                    for s, (t, v) in zip(standard, pairs, strict=True)
+                    _recalled(setup, contestant, seed, p.name, train_scale)
+                    or p.select(FeatureSet(s(t.features), t.labels), FeatureSet(s(v.features), v.labels), setup.task)
+                    for seed, (s, (t, v)) in enumerate(zip(standard, pairs, strict=True))
                 ]
                 made.heads[name, p.name, train_scale] = chosen
                 made.warnings += _not_converged(name, p.title, chosen)
@@ -123,20 +126,55 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     for p in setup.protocols:
         chosen = heads[contestant.name, p.name, setup.plan.train_scale(scale)]
-        answers = tuple(head.answer(f) for head, f in zip(chosen, features, strict=True))
+        kept = [
+            _kept(setup, _question(contestant, seed, p.name, scale), head, f)
+            for seed, (head, f) in enumerate(zip(chosen, features, strict=True))
+        ]
         settings = {
             **contestant.settings,
-            **(chosen[0].settings if len(chosen) == 1 else {"each_seed": [c.settings for c in chosen]}),
+            **(kept[0].settings if len(kept) == 1 else {"each_seed": [k.settings for k in kept]}),
             "features": features[0].features.shape[1],
             **_input_settings(setup, scale),
         }
+        answers = tuple(k.answers for k in kept)
         yield Outcome(contestant.name, contestant.floor, p.name, scale, answers, settings)
 
 
 def _chance(setup: Setup, test: FeatureSet, scale: float, chance: Mapping[str, Fitted]) -> Iterator[Outcome]:
+    model = identity_hash({"floor": CHANCE})
     for name, blind in chance.items():
-        settings = {**blind.settings, **_input_settings(setup, scale)}
-        yield Outcome(CHANCE, True, name, scale, (blind.answer(test),), settings)
+        question = Question(contestant=CHANCE, floor=True, model=model, protocol=name, scale=scale, seed=0)
+        kept = _kept(setup, question, blind, test)
+        settings = {**kept.settings, **_input_settings(setup, scale)}
+        yield Outcome(CHANCE, True, name, scale, (kept.answers,), settings)
+
+
+def _question(contestant: Contestant, seed: int, protocol: str, scale: float) -> Question:
+    return Question(
+        contestant=contestant.name,
+        floor=contestant.floor,
+        model=contestant.model(seed),
+        protocol=protocol,
+        scale=scale,
+        seed=seed,
+    )
+
+
+def _recalled(setup: Setup, contestant: Contestant, seed: int, protocol: str, train_scale: float) -> Fitted | None:
+    """A stand-in for a head whose answers at every scale are in the folder of results."""
+    scales = [s for s in setup.scales() if setup.plan.train_scale(s) == train_scale]
+    asked = [_question(contestant, seed, protocol, scale) for scale in scales]
+    kept = [setup.results and setup.results.recall(q, setup.metrics[protocol]) for q in asked]
+    return Recalled(kept[0].settings) if kept[0] and all(kept) else None
+
+
+def _kept(setup: Setup, question: Question, head: Fitted, test: FeatureSet) -> Kept:
+    """The answers to a question and the choices behind them: from the folder of results, or new and added to it."""
+    metrics = setup.metrics[question.protocol]
+    if setup.results is None:
+        return Kept(head.answer(test), head.settings)
+    kept = setup.results.recall(question, metrics)
+    return kept or setup.results.add(question, metrics, Kept(head.answer(test), head.settings))
 
 
 def _estimated(setup: Setup, outcomes: Sequence[Outcome]) -> list[Outcome]:

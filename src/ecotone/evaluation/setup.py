@@ -23,6 +23,7 @@ from ecotone.evaluation.features import Progress, Reader
 from ecotone.evaluation.floor_list import Shown, floor_contestants
 from ecotone.evaluation.gsd_policy import Telling, telling
 from ecotone.evaluation.protocols import Protocol
+from ecotone.evaluation.results import ResultFolder
 from ecotone.evaluation.scales import ScalePlan, Size, View, plan_scales, scales_of_gsds
 from ecotone.evaluation.splits import Splits
 from ecotone.evaluation.tasks import Task
@@ -47,6 +48,7 @@ class Setup:
         cache: Where features are kept; None keeps none.
         left_out: A sentence for each floor that would cost too much.
         tell: The GSD that encoders are told.
+        results: Where scores are kept; None keeps none.
     """
 
     splits: Splits
@@ -61,6 +63,7 @@ class Setup:
     cache: FeatureCache | None = None
     left_out: Sequence[str] = ()
     tell: Telling = field(default_factory=Telling)
+    results: ResultFolder | None = None
 
     @property
     def task(self) -> Task:
@@ -201,11 +204,15 @@ def _contract(
         ecotone=__version__,
         data=Data(
             name=info.name,
+            content=splits.content,
             manifest=splits.manifest_hash(),
             split=splits.split_hash(),
             split_kind=info.split_kind,
             n=splits.n,
             label_unit=info.label_unit,
+            sensor=info.sensor,
+            bands=info.bands,
+            unit=info.unit,
         ),
         inputs=tuple(distinct[key] for key in sorted(distinct)),
         resize=Resize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from ecotone.data import open_dataset
 from ecotone.data.base import Dataset, DatasetInfo
 from ecotone.errors import DataError
-from ecotone.evaluation.cache import files_hash
+from ecotone.evaluation.cache import content_hash, files_hash
 from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.protocols import Fitted
 from ecotone.evaluation.tasks import task_of
@@ -38,12 +38,13 @@ class Splits:
     Args:
         datasets: ``train``, ``val`` and ``test``.
         files: Hash of the files they are read from and of how; None for datasets that are open already.
+        content: SHA-256 of what is in these files.
 
     Raises:
         DataError: A split is missing or empty, has no labels, or shares samples with another.
     """
 
-    def __init__(self, datasets: Mapping[str, Dataset], files: str | None = None) -> None:
+    def __init__(self, datasets: Mapping[str, Dataset], files: str | None = None, content: str | None = None) -> None:
         for name in NAMES:
             if name not in datasets or not len(datasets[name]):
                 raise DataError(
@@ -53,7 +54,7 @@ class Splits:
                     mend="Name the splits in the third column of manifest.csv.",
                 )
         self.train, self.val, self._test = (datasets[n] for n in NAMES)
-        self.files = files
+        self.files, self.content = files, content
         self.task = task_of(self.info)
         self.n = {name: len(datasets[name]) for name in NAMES}
         self._check_labels()
@@ -75,8 +76,8 @@ class Splits:
         return _digest(pairs)
 
     def split_hash(self) -> str:
-        """SHA-256 of which key belongs to which split."""
-        return _digest({n: sorted(d.keys()) for n, d in zip(NAMES, self._all(), strict=True)})
+        """SHA-256 of which key belongs to which split, in order: the draws of the bootstrap and ties follow it."""
+        return _digest({n: list(d.keys()) for n, d in zip(NAMES, self._all(), strict=True)})
 
     def _all(self) -> tuple[Dataset, Dataset, Dataset]:
         return self.train, self.val, self._test
@@ -115,7 +116,7 @@ def open_splits(
     if isinstance(data, Mapping):
         return Splits(data)
     opened = {name: open_dataset(data, split=name, gsd=gsd, sensor=sensor) for name in NAMES}
-    return Splits(opened, _digest([files_hash(data), gsd, sensor]))
+    return Splits(opened, _digest([files_hash(data), gsd, sensor]), content_hash(data))
 
 
 def _digest(content: object) -> str:

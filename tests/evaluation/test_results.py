@@ -184,8 +184,12 @@ def test_a_finished_folder_gives_the_same_report_without_fitting_or_asking_again
     plain = evaluate([tiny_encoder(patch=8)], data, **options)
     first = evaluate([tiny_encoder(patch=8)], data, out=tmp_path / "out", **options)
     before = lines(tmp_path / "out")
-    contestants = (1 + 1 + 2 + 2 + 1, 1 + 1 + 2 + 2 + 1, 1 + 1 + 2 + 2 + 1)  # two random floors of two seeds each
-    assert len(before) == 2 * (4 * contestants[0] + 4 * contestants[1] + 2 * contestants[2])
+    said = [json.loads(line) for line in before]
+    assert len({line["id"] for line in said}) == len(said)
+    assert {(line["contestant"], line["protocol"], line["scale"], line["metric"]) for line in said} == {
+        (r.encoder, r.protocol, r.scale, r.metric) for r in (*first.rows, *first.others)
+    }
+    assert {line["seed"] for line in said if line["contestant"] == "random init"} == {0, 1}
     monkeypatch.setattr(LinearProbe, "select", None)
     again = evaluate([tiny_encoder(patch=8)], data, out=tmp_path / "out", **options)
     assert lines(tmp_path / "out") == before

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -26,8 +28,10 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Run or model folders.")],
-    data: Annotated[Path, typer.Option("--data", help="Dataset folder with train, val and test.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Run or model folders; with --merge, result folders.")
+    ],
+    data: Annotated[Path | None, typer.Option("--data", help="Dataset folder with train, val and test.")] = None,
     protocol: Annotated[str, typer.Option(help="knn, knn-grid, linear, retrieval.")] = "knn,linear",
     scales: Annotated[str, typer.Option(help="Relative scales in (0, 1].")] = "1,0.5,0.25,0.125",
     gsds: Annotated[str, typer.Option(help="Metres per pixel instead of relative scales, such as 10,20,40.")] = "",
@@ -47,6 +51,11 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the contract and every score, and go on after a stop.")
     ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Judge every model, and against each other.")] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Join result folders into one table; no image is read.")
+    ] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Let several contracts stand in one table, marked.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write one self-contained page.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write one line for each score.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write verdicts and tables.")] = None,
@@ -63,11 +72,20 @@ def evaluate(
 
     Example: ecotone evaluate runs/eurosat --data data/eurosat_rgb --report report.html
 
+    Example: ecotone evaluate mae scale-mae --compare --data data/eurosat_rgb --out results/eurosat
+
+    Example: ecotone evaluate --merge results/a results/b --report page.html
+
     Example: ecotone evaluate run-1 run-2 run-3 --data data/eurosat_rgb --scales 1,0.5 --json scores.json
     """
     from ecotone.evaluation import evaluate as run
     from ecotone.files import cache_folder
 
+    if merge:
+        _merge(models, mixed, json_, {csv: "csv", markdown: "markdown", report: "html"})
+        return
+    if data is None or mixed:
+        raise RecipeError("an evaluation needs --data, and --mixed belongs to --merge")
     if cache is not None and no_cache:
         raise RecipeError("--cache and --no-cache exclude each other")
     numbers, metres = _numbers(scales, "--scales"), _numbers(gsds, "--gsds")
@@ -97,6 +115,7 @@ def evaluate(
             cache=None if no_cache else cache or cache_folder("features"),
             audits=() if audit == "none" else [a.strip() for a in audit.split(",") if a.strip()],
             out=out,
+            compare=compare,
             on_progress=show,
         )
     _print(result)
@@ -105,6 +124,35 @@ def evaluate(
         if path is not None:
             save(path)
             console.print(f"Written: {path}", soft_wrap=True)
+
+
+def _merge(folders: list[str], mixed: bool, json_: str | None, files: dict[Path | None, str]) -> None:
+    """Join result folders, print their tables and write the files asked for."""
+    from ecotone.evaluation import merge as join
+    from ecotone.evaluation.merged_tables import notes, pair_rows, sections
+    from ecotone.evaluation.tables_compare import PAIR_HEAD
+
+    merged = join(folders, mixed=mixed)
+    shown = [(s.title, s.head, [cells for _, cells in s.lines]) for s in sections(merged)]
+    for title, head, rows in [*shown, ("Models against each other", PAIR_HEAD, pair_rows(merged))]:
+        if rows:
+            console.print(_table(title, head, rows))
+    for note in notes(merged):
+        console.print(note, style="yellow", markup=False)
+    write_json(json_, merged.to_dict())
+    for path, kind in files.items():
+        if path is not None:
+            getattr(merged, f"save_{kind}")(path)
+            console.print(f"Written: {path}", soft_wrap=True)
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=escape(title), title_justify="left")
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
 
 
 def _readout(pooling: str | None, layers: str | None) -> Readout | None:
@@ -153,6 +201,8 @@ def _print(report: Report) -> None:
             table.add_row(name, *(_cell(words, cells[s]) for s in scales), style=style)
         console.print(table)
     print_audits(report)
+    if report.pairs:
+        _print_comparison(report)
     for skipped in report.skipped:
         console.print(f"Not scored: {skipped.reason}.")
     for warning in report.warnings:
@@ -162,6 +212,19 @@ def _print(report: Report) -> None:
     for caveat in report.caveats:
         console.print(caveat, style="yellow", markup=False)
     console.print(f"Contract {report.contract.hash}", soft_wrap=True)
+
+
+def _print_comparison(report: Report) -> None:
+    """Pairs of models, then what each costs."""
+    from ecotone.evaluation.tables_compare import BUDGET_HEAD, PAIR_HEAD, budget_row, pair_row
+    from ecotone.evaluation.wording import Wording
+
+    words = {p: Wording.main(report.contract, p) for p in report.contract.metrics}
+    for title, head, rows in (
+        ("Models against each other", PAIR_HEAD, [pair_row(p, words) for p in report.pairs]),
+        ("What the models cost", BUDGET_HEAD, [budget_row(m) for m in report.models]),
+    ):
+        console.print(_table(title, head, rows))
 
 
 def _cell(words: Wording, row: Row) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ecotone.encoders.base import Encoder, Features, Pooling, Readout
 from ecotone.encoders.convnext import ConvNeXt
+from ecotone.encoders.foreign import Foreign, python_encoder
 from ecotone.encoders.spectral_vit import SpectralViT
 from ecotone.encoders.vit import SIZES, ViT
 from ecotone.errors import RecipeError, nearest
@@ -18,6 +19,7 @@ __all__ = [
     "ConvNeXt",
     "Encoder",
     "Features",
+    "Foreign",
     "Pooling",
     "Readout",
     "SpectralViT",
@@ -25,6 +27,7 @@ __all__ = [
     "build_encoder",
     "encoder_class",
     "encoder_kinds",
+    "python_encoder",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.evaluate import SCALES, evaluate
+from ecotone.evaluation.merge import Merged, merge
 from ecotone.evaluation.report import Report, Row
 
-__all__ = ["SCALES", "Contract", "Report", "Row", "evaluate"]
+__all__ = ["SCALES", "Contract", "Merged", "Report", "Row", "evaluate", "merge"]

@@ -7,11 +7,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ecotone.encoders import Encoder, Readout
+from ecotone.encoders import Encoder, Readout, python_encoder
+from ecotone.encoders.foreign import PREFIX
 from ecotone.errors import RecipeError
 from ecotone.evaluation import floors
 from ecotone.evaluation.cache import class_hash, module_hash
@@ -23,11 +24,12 @@ from ecotone.weights import load_model
 
 @dataclass(frozen=True)
 class Entrant:
-    """An encoder under evaluation: a name for the tables, and the hash of its weights where it comes from a folder."""
+    """An encoder under evaluation: a name for the tables, and its hash and provenance where it comes from a folder."""
 
     name: str
     encoder: Encoder
     hash: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -93,16 +95,23 @@ def load_entrants(models: Sequence[str | Path | Encoder], readout: Readout | Non
     for e in entrants:
         counted[e.name] += 1
         name = e.name if taken[e.name] == 1 else f"{e.name} #{counted[e.name]}"
-        unique.append(Entrant(name, e.encoder, e.hash))
+        unique.append(replace(e, name=name))
     return unique
 
 
 def _load(model: str | Path | Encoder) -> Entrant:
     if isinstance(model, Encoder):
         return Entrant(model.kind, model)
+    if str(model).startswith(PREFIX):
+        return Entrant(str(model).rpartition(":")[2], python_encoder(str(model)).eval())
     loaded = load_model(model)
     folder = loaded.folder.resolve()
-    return Entrant(folder.parent.name if folder.name == "model" else folder.name, loaded.encoder, loaded.hash)
+    return Entrant(
+        folder.parent.name if folder.name == "model" else folder.name,
+        loaded.encoder,
+        loaded.hash,
+        loaded.card.provenance,
+    )
 
 
 def encoder_contestants(entrants: Sequence[Entrant], tell: Telling) -> list[Contestant]:

@@ -10,6 +10,7 @@ from ecotone.data.base import Dataset
 from ecotone.encoders import Encoder, Readout
 from ecotone.errors import InputError, RecipeError
 from ecotone.evaluation.audits import after_test, before_test, check_audits
+from ecotone.evaluation.cards import budgets
 from ecotone.evaluation.contestants import load_entrants
 from ecotone.evaluation.details import details
 from ecotone.evaluation.features import Progress
@@ -42,12 +43,14 @@ def evaluate(
     cache: str | Path | None = None,
     audits: Sequence[str] = ("duplicates",),
     out: str | Path | None = None,
+    compare: bool = False,
     on_progress: Progress | None = None,
 ) -> Report:
     """Measure encoders on the test split; every choice is made on val before test is read.
 
     Args:
-        models: Run or model folders, or encoders. Several are scored one by one and on average.
+        models: Run or model folders, encoders, or ``python:package.module:function``, which is imported and
+            called. Several are scored one by one and on average.
         data: A dataset folder with train, val and test, or the three datasets by these names.
         protocols: ``knn``, ``knn-grid``, ``linear``, ``retrieval``.
         scales: Relative scales in (0, 1].
@@ -64,6 +67,7 @@ def evaluate(
         audits: ``duplicates``, ``leakage``, ``normalisers``, ``heads``, ``labels``; none if empty.
         out: Folder of results: the contract is written there before any score, then every score at once. The same
             call goes on where an earlier one was stopped. None keeps no results.
+        compare: The models are rivals: each is judged by itself and against every other, instead of on average.
         on_progress: Called with what is being read, images done and images in all.
 
     Returns:
@@ -91,15 +95,23 @@ def evaluate(
         cache=None if cache is None else Path(cache),
     )
     _check_some_scale(setup)
+    if compare and len(setup.entrants) < 2:
+        raise RecipeError("a comparison needs at least two models", found=len(setup.entrants))
+    setup = replace(setup, compare=compare)
     if out is not None:
         setup = replace(setup, results=ResultFolder(out, setup.contract))
+    costs = budgets(setup)
     selection, made = select(setup)
     findings = before_test(asked, setup, made)
     outcomes, embeddings = score(setup, selection, made)
     findings += after_test(asked, setup, selection, made)
     test = setup.splits.test_for(selection)
     behind = details(setup, outcomes, test.keys(), worst(setup, outcomes, test))
-    return build_report(setup, outcomes, embeddings, made.warnings, behind, findings)
+    report = build_report(setup, outcomes, embeddings, made.warnings, costs, behind, findings)
+    if setup.results is not None:
+        for contestant, card in zip(setup.contestants, report.models, strict=False):  # the encoders come first
+            setup.results.keep_card(contestant.model(0), card)
+    return report
 
 
 def _check_some_scale(setup: Setup) -> None:

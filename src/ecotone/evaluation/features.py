@@ -71,11 +71,16 @@ class Reader:
         """
         order = range(len(dataset)) if indices is None else indices
         for start in range(0, len(order), self.batch_size):
-            samples = [self._fit(dataset[i]) for i in order[start : start + self.batch_size]]
+            samples = [self.fit(dataset[i]) for i in order[start : start + self.batch_size]]
             batch = collate(samples)
             yield batch.replace_images(**{role: view.apply(image) for role, image in batch.images.items()})
 
-    def _fit(self, sample: Sample) -> Sample:
+    def fit(self, sample: Sample) -> Sample:
+        """The sample with the roles and the size that are read, and with a GSD.
+
+        Raises:
+            DataError: It lacks a role.
+        """
         images = {}
         for role in self.roles:
             if role not in sample.images:

@@ -11,6 +11,7 @@ from ecotone.evaluation import charts, views
 from ecotone.evaluation.audits.base import figure_tables
 from ecotone.evaluation.label_curves import label_curves
 from ecotone.evaluation.maps import EmbeddingMap, embedding_map
+from ecotone.evaluation.page_compare import comparison
 from ecotone.evaluation.verdict import TITLES
 from ecotone.evaluation.wording import Wording
 
@@ -37,6 +38,7 @@ def render(report: Report) -> str:
     )
     environment.globals |= {"views": views, "titles": TITLES, "answers": ANSWERS}
     context = _scores(report) | _details(report)
+    context |= comparison(report, context["words"])
     return environment.get_template("page.html.jinja").render(report=report, **context)
 
 

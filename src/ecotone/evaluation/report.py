@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ecotone.evaluation.audits.base import Finding
+from ecotone.evaluation.cards import Budget, ModelCard, cards
+from ecotone.evaluation.comparison import Pair, Scored, pairs
 from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.details import Details
 from ecotone.evaluation.features import FeatureSet
@@ -88,6 +90,8 @@ class Report:
         embeddings: Standardised test features of the encoders at the largest scale.
         classes: Class names.
         audits: What the audits found.
+        models: A card for each encoder.
+        pairs: Encoders against each other, where they are compared.
     """
 
     contract: Contract
@@ -103,6 +107,8 @@ class Report:
     embeddings: dict[str, FeatureSet]
     classes: tuple[str, ...]
     audits: list[Finding] = field(default_factory=list)
+    models: list[ModelCard] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the JSON file: ``contract`` (hash), ``results``, and what explains them."""
@@ -118,6 +124,8 @@ class Report:
             "skipped": [asdict(s) for s in self.skipped],
             **self.details.to_dict(),
             "audits": {a.name: a.to_dict() for a in self.audits},
+            "models": [m.to_dict() for m in self.models],
+            "pairs": [asdict(p) for p in self.pairs],
             "settings": self.contract.model_dump(mode="json"),
         }
 
@@ -152,6 +160,7 @@ def build_report(
     outcomes: Sequence[Outcome],
     embeddings: Mapping[str, FeatureSet],
     warnings: Sequence[str],
+    costs: Mapping[str, Budget],
     behind: Details,
     findings: Sequence[Finding] = (),
 ) -> Report:
@@ -176,7 +185,16 @@ def build_report(
         embeddings=dict(embeddings),
         classes=setup.classes,
         audits=list(findings),
+        models=cards(setup, outcomes, costs),
+        pairs=_pairs(setup, outcomes),
     )
+
+
+def _pairs(setup: Setup, outcomes: Sequence[Outcome]) -> list[Pair]:
+    if not setup.compare:
+        return []
+    scored = [Scored(o.contestant, o.protocol, o.scale, o.metric, o.main) for o in outcomes if not o.floor]
+    return pairs(scored, setup.splits.n["test"], setup.contract.interval.level)
 
 
 def _row(setup: Setup, o: Outcome) -> Row:

@@ -91,6 +91,27 @@ def parse_line(text: bytes, folder: Path, contract: str) -> Line:
     return line
 
 
+def read_lines(folder: Path, contract: str) -> list[Line]:
+    """The scores of a folder; one that is being written just now is left out.
+
+    Raises:
+        DataError: The file is damaged or cannot be read.
+    """
+    file = folder / RESULTS
+    if not file.exists():
+        return []
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
+    return [parse_line(text, folder, contract) for text in content.split(b"\n")[:-1]]
+
+
+def card_file(folder: Path, model: str) -> Path:
+    """Where the card of a model lies."""
+    return folder / "models" / f"{model}.json"
+
+
 def contract_text(contract: Contract) -> str:
     """The content of ``contract.json``: canonical JSON of the settings, and the hash of these very characters."""
     return f'{{"contract":"{contract.hash}","settings":{contract.canonical()}}}\n'

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -29,6 +29,7 @@ from ecotone.evaluation.result_files import (
     Line,
     Question,
     answers_hash,
+    card_file,
     contract_text,
     load_answers,
     parse_line,
@@ -37,6 +38,9 @@ from ecotone.evaluation.result_files import (
 )
 from ecotone.files import append, replacing, write_errors
 from ecotone.metrics import METRICS, Answers
+
+if TYPE_CHECKING:
+    from ecotone.evaluation.cards import ModelCard
 
 LOCK = ".lock"
 
@@ -106,6 +110,11 @@ class ResultFolder:
             append(self.folder / RESULTS, text.encode())
             self._refresh()
         return found
+
+    def keep_card(self, model: str, card: ModelCard) -> None:
+        """Keep what a model is and costs, for reports over several folders."""
+        with replacing(card_file(self.folder, model)) as temporary:
+            temporary.write_text(json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8")
 
     def _new_lines(self, question: Question, metrics: Sequence[str], found: Kept) -> Iterator[Line]:
         digest = answers_hash(found.answers)

@@ -195,7 +195,7 @@ def _estimated(setup: Setup, outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def _mean_of_models(setup: Setup, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
     """When several models are given, how they do on average."""
-    if len(setup.entrants) < 2:
+    if len(setup.entrants) < 2 or setup.compare:
         return
     names = [e.name for e in setup.entrants]
     for p in setup.protocols:

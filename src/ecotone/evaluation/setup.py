@@ -49,6 +49,7 @@ class Setup:
         left_out: A sentence for each floor that would cost too much.
         tell: The GSD that encoders are told.
         results: Where scores are kept; None keeps none.
+        compare: The models are rivals: each is judged, and against each other; otherwise they are judged on average.
     """
 
     splits: Splits
@@ -64,6 +65,7 @@ class Setup:
     left_out: Sequence[str] = ()
     tell: Telling = field(default_factory=Telling)
     results: ResultFolder | None = None
+    compare: bool = False
 
     @property
     def task(self) -> Task:

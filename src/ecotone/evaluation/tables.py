@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
+from ecotone.evaluation.tables_compare import BUDGET_HEAD, PAIR_HEAD, budget_row, markdown_table, pair_row
 from ecotone.evaluation.verdict import TITLES
 from ecotone.evaluation.wording import Wording
 
@@ -33,13 +34,14 @@ def csv_text(report: Report) -> str:
 def markdown_text(report: Report) -> str:
     """Verdicts, caveats and one table for each protocol, encoders first."""
     data, encoders = report.contract.data, dict.fromkeys(r.encoder for r in report.rows if not r.floor)
-    parts = [f"# {_cell(', '.join(encoders))} on {_cell(data.name)}"]
-    parts += [f"**{_cell(v.answer)}.** {_cell(v.text)}" for v in report.verdicts]
+    parts = [f"# {cell(', '.join(encoders))} on {cell(data.name)}"]
+    parts += [f"**{cell(v.answer)}.** {cell(v.text)}" for v in report.verdicts]
     notes = [*report.caveats, *report.warnings, *(f"Not scored: {s.reason}." for s in report.skipped)]
-    parts += ["\n".join(f"- {_cell(note)}" for note in notes)] if notes else []
+    parts += ["\n".join(f"- {cell(note)}" for note in notes)] if notes else []
     for protocol in report.contract.metrics:
         words = Wording.main(report.contract, protocol)
         parts += [f"## {TITLES[protocol]}: {words.caption}", _table(report, protocol, words)]
+    parts += _compared(report)
     parts.append(f"Floors are in italics; 95 % intervals in brackets. Contract `{report.contract.hash}`.")
     return "\n\n".join(parts) + "\n"
 
@@ -55,11 +57,22 @@ def _table(report: Report, protocol: str, words: Wording) -> str:
             f"{words.number(found[s].value)} [{words.number(found[s].ci95[0])}, {words.number(found[s].ci95[1])}]"
             for s in scales
         ]
-        lines.append(f"| {f'*{_cell(name)}*' if floor else _cell(name)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {f'*{cell(name)}*' if floor else cell(name)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
+def _compared(report: Report) -> list[str]:
+    """Pairs and budgets, where models are compared."""
+    if not report.pairs:
+        return []
+    words = {p: Wording.main(report.contract, p) for p in report.contract.metrics}
+    found = [[cell(c) for c in pair_row(p, words)] for p in report.pairs]
+    costs = [[cell(c) for c in budget_row(m)] for m in report.models]
+    parts = ["## Models against each other", markdown_table(PAIR_HEAD, found)]
+    return [*parts, "## What the models cost", markdown_table(BUDGET_HEAD, costs)]
+
+
+def cell(text: str) -> str:
     """Text that neither ends a cell nor turns into markup."""
     for sign in "\\|*_`<[":
         text = text.replace(sign, f"\\{sign}")

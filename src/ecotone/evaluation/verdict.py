@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ecotone.evaluation.comparison import ENOUGH
 from ecotone.evaluation.contestants import random_init_names
 from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.protocols import PROTOCOLS
@@ -14,7 +15,6 @@ from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.wording import Wording
 from ecotone.metrics import METRICS
 
-ENOUGH = 100  # test samples below which no verdict is given
 TITLES = {name: kind.title for name, kind in PROTOCOLS.items()}
 Role = Literal["random init", "best floor"]
 Answer = Literal["beats", "level", "below", "n too small", "no floors"]
@@ -62,15 +62,16 @@ def differences(setup: Setup, outcomes: Sequence[Outcome]) -> list[Difference]:
 
 
 def verdicts(setup: Setup, outcomes: Sequence[Outcome], found: Sequence[Difference]) -> list[Verdict]:
-    """One for each protocol: of the one encoder, or of the mean of several."""
-    several = len(setup.entrants) > 1
-    judged = mean_name(len(setup.entrants)) if several else setup.entrants[0].name
+    """One for each protocol: of the one encoder, of the mean of several, or of each of those that are compared."""
+    average_only = len(setup.entrants) > 1 and not setup.compare
+    judged = [mean_name(len(setup.entrants))] if average_only else [e.name for e in setup.entrants]
     scale = max(setup.scales())
     result = []
     for p in setup.protocols:
-        outcome = next(o for o in outcomes if (o.contestant, o.protocol, o.scale) == (judged, p.name, scale))
-        mine = {d.role: d for d in found if (d.encoder, d.protocol, d.scale) == (judged, p.name, scale)}
-        result.append(_verdict(outcome, mine, setup.contract))
+        for name in judged:
+            outcome = next(o for o in outcomes if (o.contestant, o.protocol, o.scale) == (name, p.name, scale))
+            mine = {d.role: d for d in found if (d.encoder, d.protocol, d.scale) == (name, p.name, scale)}
+            result.append(_verdict(outcome, mine, setup.contract))
     return result
 
 

@@ -72,7 +72,8 @@ class Extraction:
         return [{**common, "source": identity} for identity in contestant.identities]
 
     def _load(self, facts: Sequence[Mapping[str, Any]], dataset: Dataset) -> list[FeatureSet] | None:
-        cache, sets, resized = self.setup.cache, [], []
+        cache, sets = self.setup.cache, []
+        resized: list[int] = []
         if cache is None:
             return None
         for each in facts:

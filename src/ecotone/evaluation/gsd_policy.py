@@ -57,11 +57,12 @@ def parse_policy(text: str) -> tuple[GsdPolicy, float | None]:
         RecipeError: No such policy, or no metres.
     """
     name, _, metres = text.partition(":")
-    known = get_args(GsdPolicy)
-    if name not in known:
+    known: dict[str, GsdPolicy] = {p: p for p in get_args(GsdPolicy)}
+    policy = known.get(name)
+    if policy is None:
         raise RecipeError(f"unknown GSD policy {text!r}", mend=nearest(name, known))
     if not metres:
-        return name, None
+        return policy, None
     try:
         value = float(metres)
     except ValueError:
@@ -70,7 +71,7 @@ def parse_policy(text: str) -> tuple[GsdPolicy, float | None]:
         raise RecipeError(
             "the GSD policy cannot be read", found=text, expected="pitch, shuffled, fixed or fixed:METRES"
         )
-    return name, value
+    return policy, value
 
 
 def telling(text: str, pitches: Sequence[float], factors: Sequence[float]) -> Telling:

@@ -72,20 +72,19 @@ def embedding_map(features: FeatureSet, keys: Sequence[str], classes: Sequence[s
     if len(keys) < LEAST:
         return None
     picked = np.sort(np.random.default_rng(0).permutation(len(keys))[:POINTS]).tolist()
+    shown: list[str] = [keys[int(i)] for i in picked]
     places = flatten(features.features[picked])
     labels = features.labels[picked]
     if labels.is_floating_point() and labels.ndim == 1:
         marks, names, legend = _by_value(labels.numpy())
-        return EmbeddingMap(
-            _svg(places, marks, names, [keys[i] for i in picked], []), legend, "Coloured by true value."
-        )
+        return EmbeddingMap(_svg(places, marks, names, shown, []), legend, "Coloured by true value.")
     several = labels.ndim == 2
     index = _rarest(labels.numpy(), features.labels.numpy()) if several else labels.numpy()
     listed = [*classes, "none"] if several and (index == len(classes)).any() else list(classes)
     marks = [class_mark(i) for i in index]
     written = [_names(row, classes) for row in labels.numpy()] if several else [listed[i] for i in index]
     middles = _middles(places, index, listed) if len(listed) <= 12 and not several else []  # more would hide the points
-    svg = _svg(places, marks, written, [keys[i] for i in picked], middles)
+    svg = _svg(places, marks, written, shown, middles)
     rule = "Coloured by the rarest of its classes in test." if several else "Coloured by true class."
     return EmbeddingMap(svg, [(name, class_mark(i).sample) for i, name in enumerate(listed)], rule)
 

@@ -6,9 +6,12 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from ecotone.errors import RecipeError
+from ecotone.evaluation import evaluate
 from ecotone.evaluation.features import FeatureSet, Standardiser
 from ecotone.evaluation.protocols import KNN, LinearProbe, protocol
 from ecotone.evaluation.tasks import Classification
+from ecotone.heads.knn import knn_scores
+from ecotone.samples import collate
 
 
 def blobs(n, *, seed, classes=4, width=12, spread=1.4) -> FeatureSet:
@@ -82,3 +85,20 @@ def test_features_are_standardised_by_the_train_statistics_and_constant_ones_do_
 def test_a_misspelt_protocol_gets_a_suggestion():
     with pytest.raises(RecipeError, match="Did you mean 'linear'"):
         protocol("linaer")
+
+
+def test_without_standardisation_knn_is_that_of_the_released_code(make_splits, tiny_encoder):
+    splits, encoder = make_splits(), tiny_encoder()
+    report = evaluate([encoder], splits, scales=(1,), protocols=["knn"], floors=False, standardise=False)
+    assert report.contract.standardise == "none"
+    found = {}
+    for name in ("train", "test"):
+        samples = [splits[name][i] for i in range(len(splits[name]))]
+        with torch.inference_mode():
+            found[name] = encoder.eval()(collate(samples)).pooled
+    labels = {n: torch.tensor([splits[n][i].targets["label"] for i in range(len(splits[n]))]) for n in found}
+    votes = knn_scores(found["train"], labels["train"], found["test"], classes=int(labels["train"].max()) + 1)
+    accuracy = (votes.argmax(1) == labels["test"]).double().mean()
+    assert report.rows[0].value == pytest.approx(float(accuracy))
+    standardised = evaluate([encoder], splits, scales=(1,), protocols=["knn"], floors=False)
+    assert standardised.contract.hash != report.contract.hash

@@ -47,6 +47,9 @@ def evaluate(
         str | None, typer.Option(help="class, mean or mean-std, instead of the model's own readout.")
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Layers to read out, such as 1,3,5; -1 is the last.")] = None,
+    standardise: Annotated[
+        bool, typer.Option("--standardise/--no-standardise", help="Divide features by their spread over train.")
+    ] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 64,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the contract and every score, and go on after a stop.")
@@ -111,6 +114,7 @@ def evaluate(
             seeds=seeds,
             floors=floors,
             readout=_readout(pooling, layers),
+            standardise=standardise,
             batch_size=batch_size,
             cache=None if no_cache else cache or cache_folder("features"),
             audits=() if audit == "none" else [a.strip() for a in audit.split(",") if a.strip()],

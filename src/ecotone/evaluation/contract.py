@@ -121,7 +121,7 @@ class Contract(_Frozen):
         protocols: Protocol -> its settings and grid.
         metrics: Protocol -> what is measured. The first one is the main metric: it makes the choices and the verdict.
         thresholds: How scores become decisions, where several classes may hold; None elsewhere.
-        standardise: Features are standardised by the mean and standard deviation of the train features.
+        standardise: Features are standardised by the mean and standard deviation of the train features, or left alone.
         selection: The split on which choices are made.
         seeds: Seeds of the random floors.
         interval: How intervals are made.
@@ -137,7 +137,7 @@ class Contract(_Frozen):
     protocols: dict[str, dict[str, Any]]
     metrics: dict[str, tuple[str, ...]]
     thresholds: str | None = None
-    standardise: Literal["train z-score"] = "train z-score"
+    standardise: Literal["train z-score", "none"] = "train z-score"
     selection: Literal["val"] = "val"
     seeds: tuple[int, ...]
     interval: Interval = Interval()

@@ -39,6 +39,7 @@ def evaluate(
     seeds: int = 1,
     floors: bool = True,
     readout: Readout | None = None,
+    standardise: bool = True,
     batch_size: int = 64,
     cache: str | Path | None = None,
     audits: Sequence[str] = ("duplicates",),
@@ -62,6 +63,7 @@ def evaluate(
         seeds: Seeds over which the random floors are averaged.
         floors: Score the floors as well. Leave it on: a score without floors says nothing about pretraining.
         readout: How features become one vector, instead of the models' own; choose it on val.
+        standardise: Divide features by their spread over train; without it kNN is that of Scale-MAE's released code.
         batch_size: Images in a batch.
         cache: Folder in which features of a dataset folder are kept for the next time; None keeps none.
         audits: ``duplicates``, ``leakage``, ``normalisers``, ``heads``, ``labels``; none if empty.
@@ -90,6 +92,7 @@ def evaluate(
         gsd_policy=gsd_policy,
         seeds=seeds,
         floors=floors,
+        standardise=standardise,
         batch_size=batch_size,
         on_progress=on_progress,
         cache=None if cache is None else Path(cache),

@@ -40,6 +40,11 @@ class Standardiser:
         std = features.std(0, correction=0)
         return cls(features.mean(0), torch.where(std > 1e-8, std, 1.0))
 
+    @classmethod
+    def none(cls, features: Tensor) -> Standardiser:
+        """Leaves features as they are."""
+        return cls(torch.zeros(features.shape[1]), torch.ones(features.shape[1]))
+
     def __call__(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.std
 

@@ -30,6 +30,7 @@ class TableRecipe(BaseModel):
         scales: Its columns, relative.
         scale_protocol: As for ``evaluate``.
         pooling: The readout of every encoder; its own if absent.
+        standardise: Features are standardised by train.
         datasets: Row -> names of its folder; the first that exists is taken.
     """
 
@@ -40,6 +41,7 @@ class TableRecipe(BaseModel):
     scales: tuple[float, ...]
     scale_protocol: str
     pooling: Pooling | None = None
+    standardise: bool = True
     datasets: dict[str, tuple[str, ...]]
 
 
@@ -161,6 +163,7 @@ def scale_table(
                 scales=recipe.scales,
                 scale_protocol=recipe.scale_protocol,
                 readout=None if recipe.pooling is None else Readout(pooling=recipe.pooling),
+                standardise=recipe.standardise,
                 **options,
             )
             rows += _rows(name, report, recipe)

@@ -76,7 +76,7 @@ def select(setup: Setup) -> tuple[Selection, Preparation]:
         for contestant in setup.contestants:
             name = contestant.name
             pairs = list(zip(train[name], val[name], strict=True))
-            standard = [Standardiser.of(t.features) for t, _ in pairs]
+            standard = [setup.standardiser(t.features) for t, _ in pairs]
             made.standardisers[name, train_scale] = standard
             made.warnings += _constant_features(name, pairs[0][0])
             for p in setup.protocols:

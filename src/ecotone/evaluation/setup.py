@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from ecotone import __version__
 from ecotone.errors import DataError, RecipeError
 from ecotone.evaluation.cache import FeatureCache
@@ -19,7 +21,7 @@ from ecotone.evaluation.contestants import (
     encoder_contestants,
 )
 from ecotone.evaluation.contract import Contract, Data, Gsd, Interval, ModelInput, Resize
-from ecotone.evaluation.features import Progress, Reader
+from ecotone.evaluation.features import Progress, Reader, Standardiser
 from ecotone.evaluation.floor_list import Shown, floor_contestants
 from ecotone.evaluation.gsd_policy import Telling, telling
 from ecotone.evaluation.protocols import Protocol
@@ -97,6 +99,10 @@ class Setup:
                 return f"scale {scale:g} has {fed:g} m pixels; {entrant.name} takes {allowed[0]:g} to {allowed[1]:g} m"
         return None
 
+    def standardiser(self, train: Tensor) -> Standardiser:
+        """What is done to features, by the contract and by those of train (N, D)."""
+        return Standardiser.none(train) if self.contract.standardise == "none" else Standardiser.of(train)
+
     def pitches(self, view: View) -> tuple[float | None, float | None]:
         """Metres per pixel that are fed, and metres of detail in them."""
         if self.pitch is None:
@@ -116,6 +122,7 @@ def prepare(
     gsd_policy: str,
     seeds: int,
     floors: bool,
+    standardise: bool,
     batch_size: int,
     on_progress: Progress | None,
     cache: Path | None = None,
@@ -143,7 +150,7 @@ def prepare(
         protocols=protocols,
         plan=plan,
         reader=Reader(roles, plan.size, assumed, batch_size),
-        contract=_contract(splits, entrants, protocols, plan, tuple(sorted(set(gsds))), gsd, floor_seeds),
+        contract=_contract(splits, entrants, protocols, plan, tuple(sorted(set(gsds))), gsd, floor_seeds, standardise),
         pitch=pitch,
         on_progress=on_progress,
         cache=_cache(splits, cache),
@@ -194,6 +201,7 @@ def _contract(
     gsds: tuple[float, ...],
     gsd: Gsd,
     seeds: tuple[int, ...],
+    standardise: bool,
 ) -> Contract:
     info = splits.info
     distinct = {
@@ -225,6 +233,7 @@ def _contract(
         protocols={p.name: p.model_dump(mode="json", exclude={"name"}) for p in protocols},
         metrics={p.name: p.metrics(splits.task) for p in protocols},
         thresholds=RULE if splits.task.name == "multilabel" else None,
+        standardise="train z-score" if standardise else "none",
         seeds=seeds,
         interval=Interval(draws=splits.task.draws),
     )

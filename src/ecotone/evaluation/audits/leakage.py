@@ -11,7 +11,7 @@ from torch import Tensor
 from ecotone.errors import DataError
 from ecotone.evaluation.audits.base import Figure, Finding, figure, over_repeats, without_labels
 from ecotone.evaluation.audits.places import block_folds, places, spatial_blocks
-from ecotone.evaluation.features import FeatureSet, Standardiser
+from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.intervals import COUNTS, Estimate, bootstrap
 from ecotone.evaluation.protocols import Protocol
 from ecotone.evaluation.scoring import Preparation
@@ -106,7 +106,7 @@ def cross_answers(setup: Setup, protocol: Protocol, pool: FeatureSet, fold: Tens
     for asked in range(FOLDS):
         chooses = (asked + 1) % FOLDS
         train, val, test = (fold != asked) & (fold != chooses), fold == chooses, fold == asked
-        standard = Standardiser.of(pool.features[train])
+        standard = setup.standardiser(pool.features[train])
         sets = [FeatureSet(standard(pool.features[part]), pool.labels[part]) for part in (train, val, test)]
         parts.append(protocol.select(sets[0], sets[1], setup.task).answer(sets[2]))
         order.append(test.nonzero().squeeze(1))

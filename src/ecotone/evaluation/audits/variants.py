@@ -42,7 +42,7 @@ class Variants:
         view = self.setup.plan.train_view(self.setup.plan.train_scale(max(self.setup.scales())))
         train = self._extraction.features(splits.train, "train", view, view)
         val = self._extraction.features(splits.val, "val", view, view)
-        self._standard = {name: Standardiser.of(each[0].features) for name, each in train.items()}
+        self._standard = {name: self.setup.standardiser(each[0].features) for name, each in train.items()}
         return self._scaled(train), self._scaled(val)
 
     def _scaled(self, found: Mapping[str, Sequence[FeatureSet]]) -> dict[str, FeatureSet]:

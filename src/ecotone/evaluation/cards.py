@@ -106,6 +106,7 @@ def budgets(setup: Setup) -> dict[str, Budget]:
     batch = collate([sample])
     view = setup.plan.train_view(1.0)
     batch = batch.replace_images(**{role: view.apply(image) for role, image in batch.images.items()})
+    batch = setup.tell(batch)
     return {e.name: _budget(e, batch) for e in setup.entrants}
 
 
@@ -118,7 +119,8 @@ def forward_gflop(encoder: Encoder, batch: Batch) -> tuple[float, int]:
     """Billions of operations of one forward pass per image of a raw batch, and the length of the embedding."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        pooled = encoder(batch.to(device_of(encoder))).pooled
+        # Not called but forwarded: hooks that watch an evaluation see its own images alone.
+        pooled = encoder.forward(batch.to(device_of(encoder))).pooled
     return counter.get_total_flops() / len(batch) / 1e9, pooled.shape[1]
 
 

@@ -58,7 +58,9 @@ def test_training_learns_and_delivers(recipe, tmp_path):
     model = load_model(run.folder)
     assert model.card.encoder.image_size == 16
     assert model.encoder.spec.optical.bands == ("R", "G", "B")
-    assert model.card.provenance["images_seen"] == 1200
+    cost = model.card.provenance
+    assert cost["images_seen"] == 1200
+    assert 0 < cost["core_hours"] < 1 and cost["training_tflop"] > 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])

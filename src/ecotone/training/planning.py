@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecotone.data import Cached, Cropped, Dataset, band_statistics, open_dataset
@@ -141,15 +142,21 @@ def augment(recipe: Recipe, batch: Batch) -> Batch:
     return batch
 
 
-def dry_run(recipe: Recipe) -> dict[str, Any]:
-    """Run one small batch forward and back, and say what the recipe would do. Nothing is written."""
-    made = plan(recipe)
-    batch = augment(recipe, made.probe.first(4))
+def gflop_per_image(made: Plan) -> tuple[float, dict[str, Tensor]]:
+    """Floating-point operations of forward and backward for one image, counted on a small batch, and its losses."""
+    device = next(made.method.parameters()).device
+    batch = augment(made.recipe, made.probe.first(4)).to(device)
     counter = FlopCounterMode(display=False)
     with counter:
         losses = made.method(batch, SampleRandom(batch.seeds))
         losses["total"].backward()
-    gflop = counter.get_total_flops() / len(batch) / 1e9
+    return counter.get_total_flops() / len(batch) / 1e9, losses
+
+
+def dry_run(recipe: Recipe) -> dict[str, Any]:
+    """Run one small batch forward and back, and say what the recipe would do. Nothing is written."""
+    made = plan(recipe)
+    gflop, losses = gflop_per_image(made)
     return {
         "recipe": recipe.name,
         "samples": len(made.dataset),

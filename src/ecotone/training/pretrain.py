@@ -18,7 +18,7 @@ from ecotone.errors import RecipeError
 from ecotone.training.fit import Loop, fit
 from ecotone.training.initial import start_from
 from ecotone.training.monitor import Monitor
-from ecotone.training.planning import Plan, plan
+from ecotone.training.planning import Plan, gflop_per_image, plan
 from ecotone.training.recipe import Recipe
 from ecotone.training.run import Run
 from ecotone.weights import save_method_state, save_model
@@ -97,9 +97,17 @@ def _run(recipe: Recipe, out: Path, fabric: Fabric, on_row: Callable[[dict[str, 
         on_step=watch,
     )
     if run.leader:
-        _deliver(encoder, made, run, {"initial": source, "seconds_of_last_session": round(time.monotonic() - started)})
+        more = {"initial": source, "seconds_of_last_session": round(time.monotonic() - started)}
+        if fabric.device.type == "cpu":
+            more["core_hours"] = _hours(run, stage.batch_size) * torch.get_num_threads() * fabric.world_size
+        _deliver(encoder, made, run, more)
     fabric.barrier()
     return run
+
+
+def _hours(run: Run, batch_size: int) -> float:
+    """Time spent on the steps of all sessions, by the log."""
+    return sum(batch_size / row["images_per_s"] for row in run.rows() if "images_per_s" in row) / 3600
 
 
 def _deliver(encoder: Encoder, made: Plan, run: Run, more: dict[str, Any]) -> None:
@@ -120,6 +128,7 @@ def _deliver(encoder: Encoder, made: Plan, run: Run, more: dict[str, Any]) -> No
             "images_seen": recipe.stage.images,
             "seed": recipe.seed,
             "threads": torch.get_num_threads(),
+            "training_tflop": gflop_per_image(made)[0] * recipe.stage.images / 1e3,
             **more,
         },
     )

@@ -104,6 +104,7 @@ def test_rivals_are_judged_each_and_in_pairs_with_their_budgets(make_splits, tin
     html = (tmp_path / "page.html").read_text("utf-8")
     for text in ("Models against each other", "What the models cost", "unknown", "Model cards", "by GFLOP per image"):
         assert text in html
+    assert html.count("kNN, vit #2: ") == 1
     report.save_markdown(tmp_path / "page.md")
     assert "## Models against each other" in (tmp_path / "page.md").read_text("utf-8")
 

@@ -48,6 +48,11 @@ class ZScoreByLevel(_Strict):
     levels: dict[str, ZScore]
 
     def apply(self, x: Tensor, image: ImageBatch) -> Tensor:
+        """Standardise (N, T, C, H, W) values, each sample by the statistics of its own level.
+
+        Raises:
+            InputError: A sample that is present has no level, or one without statistics.
+        """
         levels = image.levels or (None,) * len(x)
         unknown = [level for level, there in zip(levels, image.present.tolist(), strict=True) if there]
         unknown = [level for level in unknown if level not in self.levels]

@@ -7,9 +7,8 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from ecotone.evaluation.comparison import Pair
+from ecotone.evaluation.page import page_environment
 from ecotone.evaluation.protocols import PROTOCOLS
 from ecotone.evaluation.tables import cell
 from ecotone.evaluation.tables_compare import BUDGET_HEAD, PAIR_HEAD, budget_row, markdown_table, pair_row
@@ -96,24 +95,21 @@ def pair_rows(merged: Merged) -> list[tuple[str, ...]]:
 
 def html_text(merged: Merged) -> str:
     """The page as HTML text."""
-    environment = Environment(
-        loader=PackageLoader("ecotone.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page_merged.html.jinja").render(
-        report=merged,
-        notes=notes(merged),
-        sections=sections(merged),
-        pair_head=PAIR_HEAD,
-        pair_rows=pair_rows(merged),
-        budget_head=BUDGET_HEAD,
-        budget_rows=[budget_row(m) for m in merged.models],
-        cost_plots=[],
-        words={},
-        titles={},
+    return (
+        page_environment()
+        .get_template("page_merged.html.jinja")
+        .render(
+            report=merged,
+            notes=notes(merged),
+            sections=sections(merged),
+            pair_head=PAIR_HEAD,
+            pair_rows=pair_rows(merged),
+            budget_head=BUDGET_HEAD,
+            budget_rows=[budget_row(m) for m in merged.models],
+            cost_plots=[],
+            words={},
+            titles={},
+        )
     )
 
 

@@ -29,17 +29,22 @@ ANSWERS = {
 
 def render(report: Report) -> str:
     """The page as HTML text."""
-    environment = Environment(
+    environment = page_environment()
+    environment.globals |= {"views": views, "titles": TITLES, "answers": ANSWERS}
+    context = _scores(report) | _details(report)
+    context |= comparison(report, context["words"])
+    return environment.get_template("page.html.jinja").render(report=report, **context)
+
+
+def page_environment() -> Environment:
+    """The templates of this package; what is put in is escaped."""
+    return Environment(
         loader=PackageLoader("ecotone.evaluation", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"views": views, "titles": TITLES, "answers": ANSWERS}
-    context = _scores(report) | _details(report)
-    context |= comparison(report, context["words"])
-    return environment.get_template("page.html.jinja").render(report=report, **context)
 
 
 def _scores(report: Report) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecotone.encoders import Encoder, Readout, build_encoder
 from ecotone.errors import CheckpointError
@@ -73,6 +73,13 @@ class Model:
     name: str = field(default="")
 
 
+def save_weights(module: nn.Module, file: Path) -> None:
+    """Write the tensors of a module as safetensors, whole or not at all."""
+    state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    with replacing(file) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
+
+
 def save_model(
     encoder: Encoder,
     folder: str | Path,
@@ -88,9 +95,7 @@ def save_model(
         DataError: The folder cannot be written.
     """
     folder = Path(folder)
-    state = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+    save_weights(encoder, folder / WEIGHTS)
     card = Card(
         name=name,
         encoder=EncoderCard(kind=encoder.kind, config=encoder.config(), readout=encoder.readout, image_size=image_size),

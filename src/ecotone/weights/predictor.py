@@ -9,12 +9,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ecotone.errors import CheckpointError
 from ecotone.files import file_sha256, replacing
 from ecotone.heads import Predictor, Task, build_head
-from ecotone.weights.model import WEIGHTS, Model, load_model, model_folder, save_model
+from ecotone.weights.model import WEIGHTS, Model, load_model, model_folder, save_model, save_weights
 
 HEAD_CARD, HEAD_WEIGHTS = "head.yaml", "head.safetensors"
 
@@ -77,9 +77,7 @@ def save_predictor(
     """
     folder = Path(folder)
     (folder / HEAD_CARD).unlink(missing_ok=True)  # while both parts are being replaced they are no predictor
-    state = {k: v.detach().cpu().contiguous() for k, v in predictor.head.state_dict().items()}
-    with replacing(folder / HEAD_WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+    save_weights(predictor.head, folder / HEAD_WEIGHTS)
     save_model(
         predictor.encoder, folder, name=name, image_size=image_size, recipe=recipe or {}, provenance=provenance or {}
     )

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 
 from ecotone.encoders import Readout, build_encoder
 from ecotone.errors import CheckpointError, DataError, InputError
-from ecotone.heads import LinearHead, Predictor, linear_fits
+from ecotone.heads import LinearHead, PixelHead, Predictor, linear_fits
 from ecotone.heads.tasks import answers, figures, judge, targets
 from ecotone.inputs import InputSpec, RoleSpec, ZScore
 from ecotone.samples import Batch, ImageBatch
@@ -51,6 +51,18 @@ def test_answers_of_each_task():
     assert not decided[:, 2].any()
     plain, scaled = predictor("regression"), predictor("regression", scaling=(5.0, 2.0))
     assert torch.allclose(scaled(batch()), plain(batch()) * 2 + 5)
+
+
+def test_segmentation_answers_for_every_pixel_and_comes_back_from_disk(tmp_path):
+    made = Predictor(encoder(), PixelHead(features=16, outputs=2), "segmentation", ("no", "yes")).eval()
+    torch.nn.init.normal_(made.head.linear.weight)  # pyright: ignore[reportAttributeAccessIssue]
+    given = made(batch())
+    assert made.dense
+    assert given.shape == (4, 2, 16, 16)
+    assert torch.allclose(given.sum(1), torch.ones(4, 16, 16))
+    assert torch.equal(made.decide(given), given[:, 1] > given[:, 0])
+    save_predictor(made, tmp_path, name="p", image_size=16)
+    assert torch.equal(load_predictor(tmp_path).predictor(batch()), given)
 
 
 def test_a_predictor_checks_its_input_as_its_encoder_does():
@@ -110,8 +122,8 @@ def test_a_changed_or_misshapen_head_is_refused(tmp_path):
 def test_classes_and_thresholds_must_agree():
     with pytest.raises(CheckpointError, match="found 2; expected 3"):
         predictor("multilabel", thresholds=(0.5, 0.5))
-    with pytest.raises(DataError, match="no head for this task; found segmentation"):
-        predictor("segmentation")
+    with pytest.raises(DataError, match="no head for this task; found detection"):
+        predictor("detection")
 
 
 @pytest.fixture(scope="module")

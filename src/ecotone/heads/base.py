@@ -16,9 +16,11 @@ class Head(nn.Module, ABC):
 
     Attributes:
         kind: The name in the registry and in ``head.yaml``.
+        dense: It scores pixels, not images.
     """
 
     kind: ClassVar[str]
+    dense: ClassVar[bool] = False
 
     def read(self, encoder: Encoder, prepared: Batch) -> Features:
         """The features that this head needs of a prepared batch. Default: the encoder's own readout.

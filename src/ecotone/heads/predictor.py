@@ -21,7 +21,7 @@ class Predictor(nn.Module):
     Args:
         encoder: Its spec is the predictor's.
         head: From features to scores.
-        task: ``classification``, ``multilabel`` or ``regression``.
+        task: ``classification``, ``multilabel``, ``regression``, or ``segmentation``: a class for every pixel.
         classes: Names, in the order of the scores; empty for regression.
         thresholds: For ``multilabel``: the probability from which each label counts as present; 0.5 by default.
         scaling: For ``regression``: mean and standard deviation of the values, which scores are multiples of.
@@ -55,12 +55,19 @@ class Predictor(nn.Module):
         return self.encoder.spec
 
     @property
+    def dense(self) -> bool:
+        """It answers for every pixel, not for whole images."""
+        return self.head.dense
+
+    @property
     def outputs(self) -> int:
         """Number K of scores."""
         return max(1, len(self.classes))
 
     def forward(self, batch: Batch) -> Tensor:
         """Answers to raw imagery: (N, K) probabilities, which sum to one for ``classification``, or (N, 1) values.
+
+        A dense head gives (N, K, H, W): the answers for every pixel.
 
         Raises:
             InputError: The batch does not meet the spec.
@@ -72,8 +79,8 @@ class Predictor(nn.Module):
         return self.head(self.head.read(self.encoder, self.spec.prepare(batch)))
 
     def decide(self, given: Tensor) -> Tensor:
-        """Decisions on answers (N, K): class indices (N,), yes or no (N, K) by the thresholds, or the values."""
-        if self.task == "classification":
+        """Decisions on answers (N, K, ...): class indices (N, ...), yes or no by the thresholds, or the values."""
+        if self.task in ("classification", "segmentation"):
             return given.argmax(1)
         if self.task == "multilabel":
             limits = torch.tensor(self.thresholds, device=given.device)

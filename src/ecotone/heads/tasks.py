@@ -12,7 +12,7 @@ from torch import Tensor
 from ecotone.errors import DataError
 from ecotone.metrics import METRICS, Answers
 
-Task = Literal["classification", "multilabel", "regression"]
+Task = Literal["classification", "multilabel", "regression", "segmentation"]
 TASKS: tuple[Task, ...] = get_args(Task)
 # The main metric first: choices on val are made by it. Those of ``multilabel`` that need decisions come last.
 MEASURED: dict[Task, tuple[str, ...]] = {
@@ -61,7 +61,7 @@ def loss(task: Task, scores: Tensor, wanted: Tensor, smoothing: float = 0.0) -> 
 
 def answers(task: Task, scores: Tensor, scaling: tuple[float, float] = (0.0, 1.0)) -> Tensor:
     """Scores (N, K, ...) as probabilities of classes, as probabilities of each label, or as values in their unit."""
-    if task == "classification":
+    if task in ("classification", "segmentation"):
         return scores.float().softmax(1)
     if task == "multilabel":
         return scores.float().sigmoid()
@@ -102,6 +102,6 @@ def check_task(task: str, classes: Sequence[str]) -> Task:
     if task not in TASKS:
         raise DataError("no head for this task", found=task, expected=" or ".join(TASKS))
     known = cast(Task, task)
-    if known != "regression" and len(classes) < (2 if known == "classification" else 1):
+    if known != "regression" and len(classes) < (1 if known == "multilabel" else 2):
         raise DataError(f"{task} needs classes", found=", ".join(classes) or "none")
     return known

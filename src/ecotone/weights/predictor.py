@@ -24,7 +24,7 @@ class HeadCard(BaseModel):
 
     Attributes:
         schema_version: Version of this layout.
-        task: ``classification``, ``multilabel`` or ``regression``.
+        task: ``classification``, ``multilabel``, ``regression`` or ``segmentation``.
         classes: Names, in the order of the scores.
         thresholds: For ``multilabel``: the probability from which each label counts as present.
         scaling: For ``regression``: mean and standard deviation of the values.

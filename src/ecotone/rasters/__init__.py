@@ -1,6 +1,7 @@
 """Rasters: windowed reading of anything GDAL reads, and writing of cloud-optimised GeoTIFFs. They know no model."""
 
 from ecotone.rasters.declared import Declaration, find_declaration, read_declaration
+from ecotone.rasters.listing import Source, list_sources
 from ecotone.rasters.opening import GsdWarning, open_raster
 from ecotone.rasters.raster import Raster
 from ecotone.rasters.write import write_cog
@@ -9,7 +10,9 @@ __all__ = [
     "Declaration",
     "GsdWarning",
     "Raster",
+    "Source",
     "find_declaration",
+    "list_sources",
     "open_raster",
     "read_declaration",
     "write_cog",

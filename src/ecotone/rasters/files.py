@@ -53,7 +53,7 @@ def list_files(source: str | Path | Sequence[str | Path], wanted: Sensor | None)
         return files
     if Path(source).is_dir():
         return _band_files(Path(source), wanted)
-    if not Path(source).exists() and "://" not in str(source) and not str(source).startswith("/vsi"):
+    if not is_remote(str(source)) and not Path(source).exists():
         raise DataError(f"there is no file {source}")
     return (str(source),)
 
@@ -87,6 +87,49 @@ def _band_files(folder: Path, wanted: Sensor | None) -> tuple[str, ...]:
     if twice:
         raise DataError(f"the folder {folder} holds more than one file for {', '.join(sorted(twice))}")
     return tuple(str(f) for f in chosen)
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source is a URL or a path of GDAL's virtual file systems."""
+    return "://" in source or source.startswith("/vsi")
+
+
+def is_safe(folder: Path) -> bool:
+    """Whether a folder is a Sentinel-2 product: it ends in ``.SAFE`` or holds a product's metadata."""
+    return folder.suffix.upper() == ".SAFE" or any(folder.glob("MTD_MSIL*.xml"))
+
+
+def band_stacks(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Which files of one folder are the per-band files of scenes: beginning of their names -> files.
+
+    They are two or more single-band files whose names begin alike and end in names of bands of one sensor.
+    """
+    alike: dict[str, list[Path]] = {}
+    for file in files:
+        if is_band(band_word(file)):
+            alike.setdefault(_before_band(file), []).append(file)
+    known = [sensor(name) for name in sensor_names()]
+    stacks = {}
+    for prefix, group in alike.items():
+        first = max(known, key=lambda s: sum(s.find(band_word(f)) is not None for f in group))
+        stack = [f for f in group if first.find(band_word(f))]
+        if len(stack) > 1 and not _has_several_bands(stack[0]):
+            stacks[prefix] = stack
+    return stacks
+
+
+def _before_band(file: Path) -> str:
+    """The name of a per-band file up to its band; ``SR`` and the like belong to the band."""
+    word = band_word(file)
+    return re.sub(r"(?:(?:^|[_\-. ])(?:SR|ST|TOA|BOA))?[_\-. ]*$", "", file.stem[: file.stem.rindex(word)])
+
+
+def _has_several_bands(file: Path) -> bool:
+    try:
+        with readable(str(file)), rasterio.open(file) as opened:
+            return opened.count > 1
+    except DataError:
+        return False  # opening the scene will say so
 
 
 def band_word(path: str | Path) -> str:

@@ -6,8 +6,7 @@ import rasterio
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from ecotone.embeddings import write_components
-from ecotone.embeddings.components import fit_components
+from ecotone.embeddings import fit_components, write_components
 
 
 def test_components_agree_with_scikit_learn_and_have_fixed_signs(store_of):
@@ -26,14 +25,14 @@ def test_components_agree_with_scikit_learn_and_have_fixed_signs(store_of):
 def test_fewer_rows_or_dimensions_than_bands_still_give_a_picture(tmp_path, store_of, n, dimension):
     vectors = np.random.default_rng(0).normal(size=(n, dimension))
     store = store_of(vectors, shape=(10, 10 * n), cell=10)
-    write_components(store, tmp_path / "a.tif", tmp_path / "a.png")
+    write_components(store.parts[0], fit_components(store), tmp_path / "a.tif", tmp_path / "a.png")
     with rasterio.open(tmp_path / "a.tif") as file:
         assert file.shape == (1, n) and (file.read() > 0).all()
 
 
 def test_the_picture_lies_on_the_grid_of_cells_with_nodata_where_nothing_was_embedded(tmp_path, store_of):
     store = store_of(only=[i for i in range(20) if i != 6])
-    write_components(store, tmp_path / "a.tif", tmp_path / "a.png")
+    write_components(store.parts[0], fit_components(store), tmp_path / "a.tif", tmp_path / "a.png")
     with rasterio.open(tmp_path / "a.tif") as file:
         pixels = file.read()
         assert file.crs == "EPSG:32632" and file.nodata == 0 and file.dtypes == ("uint8",) * 3
@@ -48,7 +47,7 @@ def test_the_picture_lies_on_the_grid_of_cells_with_nodata_where_nothing_was_emb
 
 def test_overlapping_cells_are_drawn_around_their_centres(tmp_path, store_of):
     store = store_of(np.random.default_rng(0).normal(size=(63, 3)), cell=20, step=10)
-    write_components(store, tmp_path / "a.tif", tmp_path / "a.png")
+    write_components(store.parts[0], fit_components(store), tmp_path / "a.tif", tmp_path / "a.png")
     with rasterio.open(tmp_path / "a.tif") as file:
         assert file.shape == (9, 7)
         assert file.xy(0, 0) == pytest.approx((600_100, 5_299_900))  # the centre of a chip of 200 m

@@ -46,14 +46,14 @@ def test_another_model_is_refused(means, store, write_tif, scene):
 
 
 def test_the_source_is_found_where_it_was_or_beside_the_store(store, write_tif, scene, tmp_path):
-    with open_source(store) as source:
+    with open_source(store.parts[0]) as source:
         assert source.bands == ("R", "G", "B") and source.unit.name == "uint8"
     (tmp_path / "scene.tif").rename(store.path.parent / "scene.tif")
-    with open_source(store) as source:
+    with open_source(store.parts[0]) as source:
         assert np.array_equal(source.read().pixels[0].numpy(), scene)
     (store.path.parent / "scene.tif").unlink()
     with pytest.raises(DataError, match="not where it was embedded"):
-        open_source(store)
+        open_source(store.parts[0])
 
 
 @pytest.mark.parametrize("per", ["chip", "patch"])

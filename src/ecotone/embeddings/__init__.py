@@ -1,18 +1,25 @@
 """Embeddings on disk: store, search and pictures of them."""
 
-from ecotone.embeddings.components import write_components
-from ecotone.embeddings.schema import RasterFacts, StoreFacts
+from ecotone.embeddings.components import Components, fit_components, write_components
+from ecotone.embeddings.folder import delete_source
+from ecotone.embeddings.parts import Part
+from ecotone.embeddings.schema import RasterFacts, SourceFacts, StoreFacts
 from ecotone.embeddings.search import Hit, parse_point, search, write_geojson
 from ecotone.embeddings.store import Store, open_store
 from ecotone.embeddings.writer import Rows, StoreWriter
 
 __all__ = [
+    "Components",
     "Hit",
+    "Part",
     "RasterFacts",
     "Rows",
+    "SourceFacts",
     "Store",
     "StoreFacts",
     "StoreWriter",
+    "delete_source",
+    "fit_components",
     "open_store",
     "parse_point",
     "search",

@@ -9,7 +9,8 @@ import numpy as np
 from affine import Affine
 from PIL import Image as Picture
 
-from ecotone.embeddings.schema import StoreFacts
+from ecotone.embeddings.parts import Part
+from ecotone.embeddings.schema import SourceFacts
 from ecotone.embeddings.store import Store
 from ecotone.files import replacing
 from ecotone.rasters import write_cog
@@ -59,18 +60,19 @@ def fit_components(store: Store, sample: int = SAMPLE) -> Components:
     return Components(mean, axes, low, high, share)
 
 
-def write_components(store: Store, tif: Path, png: Path) -> Components:
-    """Write the components as a COG on the store's grid of cells, and as a picture with clear background.
+def write_components(part: Part, components: Components, tif: Path, png: Path) -> None:
+    """Write the components of a source as a COG on its grid of cells, and as a picture with clear background.
 
     Args:
-        store: The embeddings.
+        part: The embeddings of the source.
+        components: What to show of them; those of a whole store make its pictures comparable.
         tif: uint8, three bands, 0 where there is no embedding.
         png: The same, enlarged if small.
     """
-    components, facts = fit_components(store), store.facts
+    facts = part.facts
     height, width = facts.grid.size
     image = np.full((3, height, width), NODATA, np.uint8)
-    for block in store.blocks():
+    for block in part.blocks():
         image[:, block.row // facts.step, block.col // facts.step] = components.display(block.vectors).T
     write_cog(
         tif,
@@ -82,10 +84,9 @@ def write_components(store: Store, tif: Path, png: Path) -> Components:
         tags={"ecotone_version": facts.ecotone_version, "model_hash": facts.model_hash, "source": facts.raster.name},
     )
     _write_png(image, png)
-    return components
 
 
-def grid_transform(facts: StoreFacts) -> Affine:
+def grid_transform(facts: SourceFacts) -> Affine:
     """Column and row of the grid of cells to CRS coordinates; overlapping cells are drawn as their middle part."""
     middle = (facts.cell - facts.step) / 2
     t, s = facts.raster.affine, facts.step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +11,15 @@ import pyarrow as pa
 import pyproj
 import shapely
 from affine import Affine
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from ecotone.embeddings.footprints import CellGrid, footprints
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FACTS_KEY = b"ecotone"
+CONSTANT_COLUMNS = ("source", "model_hash", "spec_hash")  # one value in all rows of a file
+Dtype = Literal["float32", "float16", "int8"]
+VECTOR_TYPES = {"float32": pa.float32(), "float16": pa.float16(), "int8": pa.int8()}
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -28,7 +32,7 @@ class RasterFacts(_Strict):
 
     Attributes:
         paths: The files it was read from.
-        name: Name of the file, or of the folder of several; the ``source`` of its rows.
+        name: Name of the file, or of the folder of several.
         crs: Coordinate reference system, as an authority code or WKT.
         transform: Six coefficients a, b, c, d, e, f of pixel column and row to CRS coordinates.
         shape: Height and width in pixels.
@@ -49,6 +53,11 @@ class RasterFacts(_Strict):
     level: str | None = None
 
     @property
+    def uri(self) -> str:
+        """The file, or the folder of several; the ``source`` of its rows."""
+        return self.paths[0] if len(self.paths) == 1 else str(Path(self.paths[0]).parent)
+
+    @property
     def affine(self) -> Affine:
         return Affine(*self.transform)
 
@@ -66,7 +75,7 @@ class RasterFacts(_Strict):
 
 
 class StoreFacts(_Strict):
-    """The facts all rows of an embedding file share.
+    """The facts that all rows of a store share, whatever source they come from.
 
     Attributes:
         dimension: Length D of a vector.
@@ -77,16 +86,12 @@ class StoreFacts(_Strict):
         step: Pixels from one footprint to the next.
         min_valid: Smallest share of valid pixels that a row needed.
         conversion: Named display conversion applied before the model, such as ``rgb8``.
-        gsd: Metres per pixel that the model was told; None when unknown.
-        gsd_source: ``declared``, ``georeference``, ``assumed`` … or ``unknown``.
+        dtype: How vectors are stored; ``int8`` has one scale per row, ``vector = scale * stored``.
         model_hash: Hash of the model that made the vectors.
         spec_hash: Hash of that model's InputSpec.
-        raster: The raster that was embedded.
-        command: The command that made the file.
-        ecotone_version: Version of this library.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     dimension: int
     per: Literal["chip", "patch"]
     chip: int
@@ -95,21 +100,50 @@ class StoreFacts(_Strict):
     step: int
     min_valid: float
     conversion: str | None
-    gsd: float | None
-    gsd_source: str
+    dtype: Dtype = "float32"
     model_hash: str
     spec_hash: str
+
+    @property
+    def shared(self) -> StoreFacts:
+        """These facts without those of one source."""
+        return StoreFacts(**{name: getattr(self, name) for name in StoreFacts.model_fields})
+
+
+class SourceFacts(StoreFacts):
+    """The facts of one embedding file: those of its store, and those of the one source that it holds.
+
+    Attributes:
+        source_id: Name of the source, unique within its store.
+        gsd: Metres per pixel that the model was told; None when unknown.
+        gsd_source: ``declared``, ``georeference``, ``assumed`` … or ``unknown``.
+        raster: The raster that was embedded.
+        command: The command that made the file.
+        ecotone_version: Version of this library.
+    """
+
+    source_id: str
+    gsd: float | None
+    gsd_source: str
     raster: RasterFacts
     command: str
     ecotone_version: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("schema_version") == 1 and "raster" in data:
+            return {**data, "schema_version": SCHEMA_VERSION, "source_id": data["raster"]["name"]}
+        return data
+
     @property
     def grid(self) -> CellGrid:
+        """The cells of the source's rows."""
         return CellGrid(self.raster.shape, self.cell, self.step)
 
 
-def arrow_schema(dimension: int) -> pa.Schema:
-    """The columns of an embedding file with vectors of this length."""
+def arrow_schema(dimension: int, dtype: Dtype = "float32") -> pa.Schema:
+    """The columns of an embedding file with vectors of this length and type."""
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
@@ -120,10 +154,9 @@ def arrow_schema(dimension: int) -> pa.Schema:
             pa.field("valid_fraction", pa.float32(), nullable=False),
             pa.field("gsd", pa.float32()),
             pa.field("time", pa.timestamp("us", tz="UTC")),
-            pa.field("source", pa.string(), nullable=False),
-            pa.field("model_hash", pa.string(), nullable=False),
-            pa.field("spec_hash", pa.string(), nullable=False),
-            pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
+            *(pa.field(name, pa.string(), nullable=False) for name in CONSTANT_COLUMNS),
+            *([pa.field("scale", pa.float32(), nullable=False)] if dtype == "int8" else []),
+            pa.field("vector", pa.list_(VECTOR_TYPES[dtype], dimension), nullable=False),
         ]
     )
 
@@ -141,6 +174,6 @@ def geo_metadata(bounds: tuple[float, ...] | None) -> dict[str, Any]:
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
 
 
-def file_metadata(facts: StoreFacts, bounds: tuple[float, ...] | None = None) -> dict[bytes, bytes]:
+def file_metadata(facts: SourceFacts, bounds: tuple[float, ...] | None = None) -> dict[bytes, bytes]:
     """Key and value metadata of the whole file; bounds (west, south, east, north) once they are known."""
     return {b"geo": json.dumps(geo_metadata(bounds)).encode(), FACTS_KEY: facts.model_dump_json().encode()}

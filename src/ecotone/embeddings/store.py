@@ -1,40 +1,39 @@
-"""Store: an embedding file opened for reading. Vectors and geometries are read when first needed."""
+"""Store: embeddings opened for reading. Vectors and geometries are read when first needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
-from pydantic import ValidationError
 
-from ecotone.embeddings.schema import FACTS_KEY, SCHEMA_VERSION, StoreFacts
+from ecotone.embeddings.folder import FACTS_FILE, check_facts, read_facts, source_files
+from ecotone.embeddings.parts import Part, of_row, open_part
+from ecotone.embeddings.schema import StoreFacts
 from ecotone.embeddings.writer import Rows
 from ecotone.errors import DataError
 
-DEFAULT_NAME = "embeddings.parquet"
-SUFFIXES = (".parquet", ".geoparquet")
+VERSION_1_NAME = "embeddings.parquet"  # of the one file in a folder without shared facts
 
 
 class Store:
-    """Embeddings with their ground footprints and provenance.
+    """Embeddings with their ground footprints and provenance: one file, or a folder with one file per source.
 
     Args:
-        path: The GeoParquet file.
-        facts: The facts all its rows share.
-        file: The opened file.
+        path: The GeoParquet file, or the folder.
+        facts: The facts all rows share.
+        parts: The sources in the order of their rows.
     """
 
-    def __init__(self, path: Path, facts: StoreFacts, file: pq.ParquetFile) -> None:
-        self.path, self.facts, self._file = path, facts, file
+    def __init__(self, path: Path, facts: StoreFacts, parts: Sequence[Part]) -> None:
+        self.path, self.facts, self.parts = path, facts, tuple(parts)
 
     def __len__(self) -> int:
-        return self._file.metadata.num_rows
+        return self.parts[-1].first + self.parts[-1].count
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -49,13 +48,15 @@ class Store:
     @cached_property
     def mean(self) -> np.ndarray:
         """(D,) float32 mean vector."""
-        return self.vectors.mean(0, dtype=np.float64).astype(np.float32)
+        total = np.zeros(self.facts.dimension)
+        for block in self.blocks():
+            total += block.vectors.sum(0, dtype=np.float64)
+        return (total / len(self)).astype(np.float32)
 
     @cached_property
     def boxes(self) -> np.ndarray:
         """(n, 4) float64 west, south, east, north of each row in degrees."""
-        column = self._column("bbox")
-        return np.stack([np.asarray(part) for part in column.flatten()], 1)
+        return np.stack([np.asarray(part) for part in self._column("bbox").flatten()], 1)
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -71,17 +72,25 @@ class Store:
         """Id, row, col, valid_fraction, gsd, time and source of these rows."""
         return self._facts_of_rows.take(pa.array(index, pa.int64())).to_pylist()
 
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Columns of all rows as they are stored.
+
+        Args:
+            names: ``id``, ``row``, ``col``, ``valid_fraction``, ``gsd``, ``time``, ``source``, ``bbox`` …
+
+        Raises:
+            DataError: There is no such column, or a file is damaged.
+        """
+        return pa.concat_tables(part.read(names) for part in self.parts)
+
     def blocks(self) -> Iterator[Rows]:
-        """The rows in file order, one row group at a time: bounded memory."""
-        for group in range(self._file.num_row_groups):
-            table = self._file.read_row_group(group, columns=["row", "col", "valid_fraction", "vector"])
-            flat = table["vector"].combine_chunks().flatten().to_numpy()
-            yield Rows(
-                row=table["row"].to_numpy(),
-                col=table["col"].to_numpy(),
-                valid_fraction=table["valid_fraction"].to_numpy(),
-                vectors=flat.reshape(-1, self.facts.dimension),
-            )
+        """The rows in order with float32 vectors, one row group at a time: bounded memory."""
+        for part in self.parts:
+            yield from part.blocks()
+
+    def part_of(self, index: int) -> Part:
+        """The source of a row."""
+        return of_row(self.parts, index)
 
     @cached_property
     def _geometry(self) -> pa.Array:
@@ -89,43 +98,38 @@ class Store:
 
     @cached_property
     def _facts_of_rows(self) -> pa.Table:
-        return self._file.read(columns=["id", "row", "col", "valid_fraction", "gsd", "time", "source"])
+        return self.columns(["id", "row", "col", "valid_fraction", "gsd", "time", "source"])
 
     def _column(self, name: str) -> Any:
-        return self._file.read(columns=[name])[name].combine_chunks()
+        return self.columns([name])[name].combine_chunks()
 
 
 def open_store(path: str | Path) -> Store:
-    """Open an embedding file, or the folder that holds one.
+    """Open an embedding file, or a folder with one file per source.
 
     Raises:
-        DataError: There is no such file, it is damaged, or it was not written by ``ecotone embed``.
+        DataError: There is no such store, or it has no rows; a file is damaged, was not written by ``ecotone embed``,
+            or does not belong into the folder.
     """
     path = Path(path)
-    file_path = path / DEFAULT_NAME if path.is_dir() else path
-    if not file_path.is_file():
+    if (path / FACTS_FILE).is_file():
+        return _open_folder(path)
+    file = path / VERSION_1_NAME if path.is_dir() else path
+    if not file.is_file():
         raise DataError(
             f"no embeddings at {path}", mend="Make them with: ecotone embed RASTER --model MODEL --out PATH"
         )
-    try:
-        file = pq.ParquetFile(file_path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file_path} is not a readable Parquet file", found=str(error).splitlines()[0]) from error
-    return Store(file_path, _facts(file_path, file), file)
+    part = open_part(file)
+    return Store(file, part.facts.shared, [part])
 
 
-def _facts(path: Path, file: pq.ParquetFile) -> StoreFacts:
-    stored = (file.metadata.metadata or {}).get(FACTS_KEY)
-    if stored is None:
-        raise DataError(
-            f"{path} holds no embeddings of this library", mend="Give a file that ecotone embed has written."
-        )
-    try:
-        return StoreFacts.model_validate_json(stored)
-    except ValidationError as error:
-        raise DataError(
-            f"the embedding facts in {path} cannot be read",
-            found="; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()),
-            expected=f"schema version {SCHEMA_VERSION}",
-            mend="Embed the raster again with this version.",
-        ) from error
+def _open_folder(folder: Path) -> Store:
+    facts, parts, first = read_facts(folder), [], 0
+    for file in source_files(folder):
+        part = open_part(file, first)
+        check_facts(file, part.facts, facts)
+        parts.append(part)
+        first += part.count
+    if not first:
+        raise DataError(f"the store {folder} has no rows", mend="Add a source with ecotone embed.")
+    return Store(folder, facts, parts)

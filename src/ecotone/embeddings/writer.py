@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from ecotone.embeddings.schema import StoreFacts, arrow_schema, file_metadata
+from ecotone.embeddings.quantise import quantise
+from ecotone.embeddings.schema import CONSTANT_COLUMNS, VECTOR_TYPES, SourceFacts, arrow_schema, file_metadata
 from ecotone.errors import DataError
 
 GROUP_BYTES = 16 * 2**20  # one row group: large enough for fast scans, small beside a strip of imagery
@@ -42,14 +43,15 @@ class StoreWriter:
 
     Args:
         path: The file to write.
-        facts: The facts all rows share.
+        facts: The facts of the source.
     """
 
-    def __init__(self, path: Path, facts: StoreFacts) -> None:
+    def __init__(self, path: Path, facts: SourceFacts) -> None:
         self.facts, self.rows = facts, 0
         # Some readers see only the metadata of the Arrow schema, which is fixed before the bounds are known.
-        self._schema = arrow_schema(facts.dimension).with_metadata(file_metadata(facts))
-        self._file = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
+        self._schema = arrow_schema(facts.dimension, facts.dtype).with_metadata(file_metadata(facts))
+        encoding: dict[str, Any] = {"compression": "zstd", "use_dictionary": list(CONSTANT_COLUMNS)}
+        self._file = pq.ParquetWriter(path, self._schema, write_page_checksum=True, **encoding)
         self._size = max(256, GROUP_BYTES // (4 * facts.dimension))
         # One buffer for all row groups: keeping the small arrays of each batch would fragment the heap.
         self._waiting = Rows(
@@ -122,8 +124,9 @@ class StoreWriter:
         self._bounds[:2] = np.minimum(self._bounds[:2], boxes[:, :2].min(0))
         self._bounds[2:] = np.maximum(self._bounds[2:], boxes[:, 2:].max(0))
         box_type = self._schema.field("bbox").type
+        stored, scale = quantise(rows.vectors, facts.dtype)
         values = {
-            "id": [f"{raster.name}#{r},{c}" for r, c in zip(rows.row, rows.col, strict=True)],
+            "id": [f"{facts.source_id}#{r},{c}" for r, c in zip(rows.row, rows.col, strict=True)],
             "geometry": shapely.to_wkb(shapes),
             "bbox": pa.StructArray.from_arrays([pa.array(b) for b in boxes.T], fields=list(box_type)),
             "row": rows.row,
@@ -131,10 +134,13 @@ class StoreWriter:
             "valid_fraction": rows.valid_fraction,
             "gsd": [facts.gsd] * n,
             "time": times,
-            "source": [raster.name] * n,
+            "source": [raster.uri] * n,
             "model_hash": [facts.model_hash] * n,
             "spec_hash": [facts.spec_hash] * n,
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(rows.vectors.ravel(), pa.float32()), facts.dimension),
+            "scale": scale,
+            "vector": pa.FixedSizeListArray.from_arrays(
+                pa.array(stored.ravel(), VECTOR_TYPES[facts.dtype]), facts.dimension
+            ),
         }
         return pa.Table.from_arrays([_array(values[f.name], f) for f in self._schema], schema=self._schema)
 

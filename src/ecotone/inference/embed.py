@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import ecotone
-from ecotone.embeddings import RasterFacts, StoreFacts, StoreWriter, open_store, write_components
-from ecotone.embeddings.store import DEFAULT_NAME, SUFFIXES
+from ecotone.embeddings import RasterFacts, SourceFacts, StoreWriter, fit_components, open_store, write_components
 from ecotone.errors import DataError
 from ecotone.files import replacing
 from ecotone.inference.embedder import Embedder, EmbedOptions, nothing_valid, spec_hash
 from ecotone.rasters import Raster
 from ecotone.weights import Model
+
+DEFAULT_NAME = "embeddings.parquet"
+SUFFIXES = (".parquet", ".geoparquet")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def embed_raster(
         if not writer.rows:
             raise nothing_valid(embedder)
         # The table comes last: where it stands, its pictures stand too.
-        write_components(open_store(temporary), tif, png)
+        store = open_store(temporary)
+        write_components(store.parts[0], fit_components(store), tif, png)
     files = {"embeddings": str(table), "pca_tif": str(tif), "pca_png": str(png)}
     return _summary(embedder, writer.rows, time.perf_counter() - started, files)
 
@@ -113,12 +116,13 @@ def output_files(out: str | Path) -> tuple[Path, Path, Path]:
     return out / DEFAULT_NAME, out / "pca.tif", out / "pca.png"
 
 
-def store_facts(embedder: Embedder, command: str = "") -> StoreFacts:
+def store_facts(embedder: Embedder, command: str = "") -> SourceFacts:
     """The facts of the store that an embedder fills."""
     options, raster = embedder.options, embedder.raster
     crs, t = raster.crs, raster.transform
     files = [Path(p) for p in raster.paths]
-    return StoreFacts(
+    name = files[0].name if len(files) == 1 else files[0].parent.name
+    return SourceFacts(
         dimension=embedder.dimension,
         per=options.per,
         chip=embedder.chip,
@@ -131,9 +135,10 @@ def store_facts(embedder: Embedder, command: str = "") -> StoreFacts:
         gsd_source=embedder.gsd_source,
         model_hash=embedder.model.hash,
         spec_hash=spec_hash(embedder.model.encoder.spec),
+        source_id=name,
         raster=RasterFacts(
             paths=tuple(str(f.resolve()) if f.exists() else str(f) for f in files),
-            name=files[0].name if len(files) == 1 else files[0].parent.name,
+            name=name,
             crs=crs.to_string() if crs else "",
             transform=(t.a, t.b, t.c, t.d, t.e, t.f),
             shape=raster.shape,

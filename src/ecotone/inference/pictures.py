@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ecotone.embeddings import Hit, Store
+from ecotone.embeddings import Hit, Part, Store
 from ecotone.embeddings.search import row_at
 from ecotone.errors import DataError
 from ecotone.files import replacing
@@ -40,14 +40,14 @@ class Tile:
     cell: tuple[int, int, int] | None = None
 
 
-def open_source(store: Store) -> Raster:
-    """The raster that a store was made from: where it was, or beside the store.
+def open_source(part: Part) -> Raster:
+    """The raster that a source's rows were made from: where it was, or beside them.
 
     Raises:
         DataError: It is in neither place.
     """
-    facts = store.facts.raster
-    beside = tuple(str(store.path.parent / Path(p).name) for p in facts.paths)
+    facts = part.raster
+    beside = tuple(str(part.path.parent / Path(p).name) for p in facts.paths)
     paths = next((p for p in (facts.paths, beside) if all(Path(f).is_file() for f in p)), None)
     if paths is None:
         raise DataError(
@@ -62,7 +62,7 @@ def open_source(store: Store) -> Raster:
         sensor=facts.sensor,
         bands=facts.bands,
         unit=facts.unit,
-        gsd=store.facts.gsd if store.facts.gsd_source == "declared" else None,
+        gsd=part.facts.gsd if part.facts.gsd_source == "declared" else None,
         level=facts.level,
     )
 

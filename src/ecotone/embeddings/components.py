@@ -88,10 +88,7 @@ def write_components(part: Part, components: Components, tif: Path, png: Path) -
 
 def grid_transform(facts: SourceFacts) -> Affine:
     """Column and row of the grid of cells to CRS coordinates; overlapping cells are drawn as their middle part."""
-    middle = (facts.cell - facts.step) / 2
-    t, s = facts.raster.affine, facts.step
-    west, north = t.a * middle + t.b * middle + t.c, t.d * middle + t.e * middle + t.f
-    return Affine(t.a * s, t.b * s, west, t.d * s, t.e * s, north)
+    return facts.grid.transform(facts.raster.affine)
 
 
 def _sample(store: Store, count: int) -> np.ndarray:

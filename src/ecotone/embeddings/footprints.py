@@ -32,6 +32,16 @@ class CellGrid:
         rows, cols = (max(1, -(-(n - self.cell) // self.step) + 1) for n in self.shape)
         return rows, cols
 
+    def transform(self, raster: Affine) -> Affine:
+        """Column and row of the cells to CRS coordinates; overlapping cells are drawn as their middle part.
+
+        Args:
+            raster: Pixel column and row to CRS coordinates.
+        """
+        middle, t, s = (self.cell - self.step) / 2, raster, self.step
+        west, north = t.a * middle + t.b * middle + t.c, t.d * middle + t.e * middle + t.f
+        return Affine(t.a * s, t.b * s, west, t.d * s, t.e * s, north)
+
 
 def footprints(
     rows: np.ndarray, cols: np.ndarray, cell: int, *, shape: tuple[int, int], crs: str, transform: Affine

@@ -1,7 +1,18 @@
 """Models over rasters of any size."""
 
 from ecotone.inference.embed import EmbeddingSummary, embed_raster
-from ecotone.inference.embedder import AssumedGsdWarning, EmbedOptions
+from ecotone.inference.embedder import EmbedOptions
+from ecotone.inference.predict import Prediction, PredictOptions, predict_raster
 from ecotone.inference.query import embed_query
+from ecotone.inference.told import AssumedGsdWarning
 
-__all__ = ["AssumedGsdWarning", "EmbedOptions", "EmbeddingSummary", "embed_query", "embed_raster"]
+__all__ = [
+    "AssumedGsdWarning",
+    "EmbedOptions",
+    "EmbeddingSummary",
+    "PredictOptions",
+    "Prediction",
+    "embed_query",
+    "embed_raster",
+    "predict_raster",
+]

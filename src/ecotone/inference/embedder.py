@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,6 +18,7 @@ from ecotone.embeddings import Rows
 from ecotone.embeddings.footprints import CellGrid
 from ecotone.encoders import Features
 from ecotone.errors import DataError, InputError, RecipeError, nearest
+from ecotone.inference.told import only_role, told_gsd
 from ecotone.inference.windows import Chip, read_chips
 from ecotone.inputs import CONVERSIONS, InputSpec
 from ecotone.rasters import Raster
@@ -26,10 +26,6 @@ from ecotone.samples import Batch, Sample, collate
 from ecotone.weights import Model
 
 Per = Literal["chip", "patch"]
-
-
-class AssumedGsdWarning(UserWarning):
-    """A model was told the GSD it was trained for, because the raster does not say its own."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +81,12 @@ class Embedder:
 
     def __init__(self, model: Model, raster: Raster, options: EmbedOptions) -> None:
         self.model, self.raster, self.options = model, raster, options
-        self.role = _only_role(model.encoder.spec)
+        self.role = only_role(model.encoder.spec)
         self.chip = options.chip or model.card.encoder.image_size
         if not 0 <= options.overlap < self.chip:
             raise RecipeError("the overlap must be smaller than a window", found=options.overlap, expected=self.chip)
         self.windows = CellGrid(raster.shape, self.chip, self.chip - options.overlap)
-        self.gsd, self.gsd_source = self._gsd()
+        self.gsd, self.gsd_source = told_gsd(model.encoder.spec.roles[self.role], raster)
         self.dropped = 0
         probe = self._encode([Chip(0, 0, raster.read((0, 0, self.chip, self.chip)))])
         self.dimension, self.cells = self._layout(probe)
@@ -184,34 +180,11 @@ class Embedder:
         middle = first + stride / 2
         return (low <= middle) & (middle < high) & (first < self.raster.shape[axis])
 
-    def _gsd(self) -> tuple[float | None, str]:
-        if self.raster.gsd is not None:
-            return self.raster.gsd, self.raster.gsd_source
-        declared = self.model.encoder.spec.roles[self.role].gsd
-        if declared is None:
-            return None, "unknown"
-        gsd = math.sqrt(declared[0] * declared[1])
-        warnings.warn(
-            f"{self.raster.paths[0]} does not say its GSD: {gsd:g} m per pixel is ASSUMED, because the model was "
-            f"trained for {declared[0]:g} to {declared[1]:g} m. Give --gsd if you know it.",
-            AssumedGsdWarning,
-            stacklevel=4,
-        )
-        return gsd, "assumed"
-
 
 def spec_hash(spec: InputSpec) -> str:
     """SHA-256 of a spec's canonical JSON, first 16 hexadecimal digits."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _only_role(spec: InputSpec) -> str:
-    if len(spec.roles) > 1:
-        raise InputError(
-            "a single raster cannot feed this model", found="one raster", expected=f"the roles {', '.join(spec.roles)}"
-        )
-    return next(iter(spec.roles))
 
 
 def nothing_valid(embedder: Embedder) -> DataError:

@@ -35,19 +35,20 @@ class Chip:
         return self.image.valid.all(0)
 
 
-def read_chips(raster: Raster, grid: CellGrid, run: int) -> Iterator[Chip]:
+def read_chips(raster: Raster, grid: CellGrid, run: int, first: int = 0) -> Iterator[Chip]:
     """The windows of a grid in row order.
 
     Args:
         raster: Where to read.
         grid: The windows.
         run: Neighbours of one row that are read at once.
+        first: Rows of windows that are left out at the top.
     """
     rows, cols = grid.size
-    for row in range(0, rows * grid.step, grid.step):
-        for first in range(0, cols, run):
-            count = min(run, cols - first)
-            left, width = first * grid.step, (count - 1) * grid.step + grid.cell
+    for row in range(first * grid.step, rows * grid.step, grid.step):
+        for col in range(0, cols, run):
+            count = min(run, cols - col)
+            left, width = col * grid.step, (count - 1) * grid.step + grid.cell
             strip = raster.read((row, left, grid.cell, width))
             for i in range(count):
                 yield Chip(row, left + i * grid.step, _columns(strip, i * grid.step, grid.cell))

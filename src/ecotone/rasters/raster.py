@@ -76,6 +76,11 @@ class Raster:
         """Centre and bounds of a window (row, column, height, width); None without a georeference."""
         return grid_place(self.crs, self.transform, window[2:], window[:2])
 
+    @property
+    def block_rows(self) -> int:
+        """Pixel rows of the blocks in which the files are stored, such as 512 for tiles; of several, the tallest."""
+        return max(int(file.block_shapes[0][0]) for file in self._opened())
+
     def read(self, window: tuple[int, int, int, int] | None = None) -> Image:
         """Read a window (row, column, height, width), or everything.
 
@@ -97,7 +102,7 @@ class Raster:
         if inside and inside == ((row, row + height), (col, col + width)):
             values, valid = self._read(inside)
         else:
-            values = np.full((len(self.bands), height, width), self._blank(), self.dtype)
+            values = np.full((len(self.bands), height, width), self.blank, self.dtype)
             valid = np.zeros((height, width), bool)
             if inside:
                 part = (slice(top - row, bottom - row), slice(left - col, right - col))
@@ -112,19 +117,34 @@ class Raster:
             level=self.level,
         )
 
+    def read_rows(self, start: int, stop: int, out: NDArray[Any]) -> NDArray[np.bool_]:
+        """Read full rows into an array (C, stop - start, width) of the stored type, and say where they are valid.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        return self._read_into(out, ((start, stop), (0, self.shape[1])))
+
     def _read(self, window: Rows) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         values = np.empty((len(self.bands), *(stop - start for start, stop in window)), self.dtype)
+        return values, self._read_into(values, window)
+
+    def _read_into(self, values: NDArray[Any], window: Rows) -> NDArray[np.bool_]:
         valid = np.ones(values.shape[1:], bool)
         for number, file in enumerate(self._opened()):
             mine = [i for i, (n, _) in enumerate(self.channels) if n == number]
             with readable(self.paths[number]):
-                if mine:
+                if mine == list(range(len(values))):
+                    file.read([self.channels[i][1] for i in mine], window=window, out=values)
+                elif mine:
                     values[mine] = file.read([self.channels[i][1] for i in mine], window=window)
                 if number in self.masks:
                     valid &= file.dataset_mask(window=window) > 0
-        return values, valid & observed(values, self.nodata)
+        return valid & observed(values, self.nodata)
 
-    def _blank(self) -> float:
+    @property
+    def blank(self) -> float:
+        """What stands where there is no observation."""
         return 0 if self.nodata is None else self.nodata
 
     def _opened(self) -> list[Any]:

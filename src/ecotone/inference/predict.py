@@ -1,0 +1,217 @@
+"""Predict a raster of any size: the map of a predictor as georeferenced files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ecotone
+from ecotone.embeddings.footprints import CellGrid
+from ecotone.errors import DataError, RecipeError, nearest
+from ecotone.inference.ahead import Behind
+from ecotone.inference.answering import Answering
+from ecotone.inference.cells import cell_rows
+from ecotone.inference.dense import AnsweredRows, dense_rows
+from ecotone.inference.outputs import Output, outputs_of
+from ecotone.inputs import CONVERSIONS
+from ecotone.rasters import Raster
+from ecotone.rasters.layers import Layers
+from ecotone.rasters.tiling import Blend, Tiling
+from ecotone.weights import LoadedPredictor
+
+OnProgress = Callable[[int, int], None]  # pixel rows done, pixel rows in all
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a raster is cut up and put together again.
+
+    Attributes:
+        window: Side in pixels of the windows; None for the size the model was trained at.
+        overlap: Pixels by which neighbouring windows overlap; None for an eighth of the window for a dense predictor,
+            and none for one of whole images.
+        blend: How overlapping answers for pixels are blended: ``cosine``, ``linear`` or ``crop``.
+        batch_size: Windows in one forward pass.
+        flips: Mean of the answers for each window and its three mirror images.
+        probabilities: Write the probability of each class too.
+        uncertainty: Write the entropy of the probabilities too.
+        min_valid: Smallest share of observed pixels for which an image as a whole is answered.
+        convert: Named display conversion before the model, such as ``rgb8``.
+    """
+
+    window: int | None = None
+    overlap: int | None = None
+    blend: Blend = "cosine"
+    batch_size: int = 16
+    flips: bool = False
+    probabilities: bool = False
+    uncertainty: bool = False
+    min_valid: float = 0.5
+    convert: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.convert is not None and self.convert not in CONVERSIONS:
+            raise RecipeError(f"unknown display conversion {self.convert!r}", mend=nearest(self.convert, CONVERSIONS))
+        if self.batch_size < 1:
+            raise RecipeError("the batch size must be at least 1", found=self.batch_size)
+        if not 0 <= self.min_valid <= 1:
+            raise RecipeError("the share of valid pixels lies between 0 and 1", found=self.min_valid)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was predicted, and how fast.
+
+    Attributes:
+        files: What was written: ``map``, and if asked for ``probabilities`` and ``uncertainty``.
+        shape: Height and width of the map.
+        resumed_rows: Rows of the map that a run before this one had made.
+        seconds: Wall-clock time.
+        mpix_per_s: Million pixels of raster per second, of those read in this run.
+        km2_per_s: Square kilometres of raster per second; None without a GSD.
+        gsd: Metres per pixel that the model was told.
+        gsd_source: Where that number comes from; ``assumed`` is the model's own.
+        model_hash: Hash of the encoder.
+    """
+
+    files: dict[str, str]
+    shape: tuple[int, int]
+    resumed_rows: int
+    seconds: float
+    mpix_per_s: float
+    km2_per_s: float | None
+    gsd: float | None
+    gsd_source: str
+    model_hash: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def predict_raster(
+    loaded: LoadedPredictor,
+    raster: Raster,
+    *,
+    out: str | Path,
+    options: PredictOptions | None = None,
+    on_progress: OnProgress | None = None,
+) -> Prediction:
+    """Predict a raster strip by strip: reading, model and writing overlap, and memory does not grow with its height.
+
+    A run that was stopped goes on where it was: the same files to the byte. What it has made lies beside ``out`` until
+    then, uncompressed.
+
+    Args:
+        loaded: The predictor. A dense one answers for every pixel, one of whole images for every window.
+        raster: Meets the predictor's InputSpec.
+        out: A ``.tif`` file; probabilities and uncertainty stand beside it as ``.probabilities.tif`` and
+            ``.uncertainty.tif``.
+        options: How to cut it up.
+        on_progress: Called with the rows of the map that are done and all of them.
+
+    Raises:
+        DataError: The output is no ``.tif`` or cannot be written, or the raster cannot be read.
+        InputError: The raster does not meet the InputSpec.
+    """
+    started, options = time.perf_counter(), options or PredictOptions()
+    job = _Job(loaded, raster, options)
+    paths = output_files(out, job.outputs)
+    work = paths["map"].with_name(f".{paths['map'].name}.unfinished")
+    layers = [output.layer for output in job.outputs.values()]
+    with Layers(work, layers, job.shape, job.settings()) as writing, Behind() as behind:
+        resumed = done = writing.rows
+        for rows in job.rows(done):
+            behind.run(partial(_write, writing, list(job.outputs.values()), rows))
+            done += rows.seen.shape[0]
+            if on_progress:
+                on_progress(done, job.shape[0])
+        behind.wait()
+        writing.finish(list(paths.values()), raster.crs, job.transform)
+    seconds = time.perf_counter() - started
+    pixels = raster.shape[0] * raster.shape[1] * (1 - resumed / job.shape[0])
+    return Prediction(
+        files={name: str(path) for name, path in paths.items()},
+        shape=job.shape,
+        resumed_rows=resumed,
+        seconds=seconds,
+        mpix_per_s=pixels / 1e6 / seconds,
+        km2_per_s=None if job.answering.gsd is None else pixels * job.answering.gsd**2 / 1e6 / seconds,
+        gsd=job.answering.gsd,
+        gsd_source=job.answering.gsd_source,
+        model_hash=loaded.model.hash,
+    )
+
+
+def output_files(out: str | Path, names: Any) -> dict[str, Path]:
+    """The files of a prediction by name.
+
+    Raises:
+        DataError: The path is no ``.tif``.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise DataError("a map is written as a GeoTIFF", found=str(out), expected="a path that ends in .tif")
+    return {name: out if name == "map" else out.with_suffix(f".{name}.tif") for name in names}
+
+
+class _Job:
+    """One predictor, one raster, one way to cut it up."""
+
+    def __init__(self, loaded: LoadedPredictor, raster: Raster, options: PredictOptions) -> None:
+        self.loaded, self.raster, self.options = loaded, raster, options
+        predictor = loaded.predictor
+        window = options.window or loaded.model.card.encoder.image_size
+        usual = window // 8 if predictor.dense else 0
+        overlap = usual if options.overlap is None else options.overlap
+        self.tiling = Tiling(raster.shape, window, window - overlap, options.blend)
+        self.answering = Answering(predictor, raster, convert=options.convert, flips=options.flips)
+        self.outputs = outputs_of(
+            predictor, probabilities=options.probabilities, uncertainty=options.uncertainty, tags=self._tags()
+        )
+        self.cells = None if predictor.dense else CellGrid(raster.shape, window, window - overlap)
+        self.shape = self.cells.size if self.cells else raster.shape
+        self.transform = self.cells.transform(raster.transform) if self.cells else raster.transform
+
+    def rows(self, first: int) -> Iterator[AnsweredRows]:
+        """The rows of the map from ``first`` on."""
+        if first == self.shape[0]:
+            return iter(())
+        if self.cells:
+            size, share = self.options.batch_size, self.options.min_valid
+            return cell_rows(self.answering, self.raster, self.cells, size, share, first)
+        return dense_rows(self.answering, self.raster, self.tiling, self.options.batch_size, first)
+
+    def settings(self) -> str:
+        """Hash of all that decides the numbers: raster, predictor, options."""
+        files = [Path(p) for p in self.raster.paths]
+        stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else str(f) for f in files]
+        raster = (stamps, self.raster.bands, self.raster.unit.name, self.raster.gsd, self.raster.level)
+        card = self.loaded.card
+        model = (card.encoder_sha256, card.weights_sha256, card.thresholds, self.answering.gsd)
+        text = json.dumps([raster, model, asdict(self.options), self.tiling.window, self.tiling.stride], default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _tags(self) -> dict[str, str]:
+        told = "unknown" if self.answering.gsd is None else f"{self.answering.gsd:g} m ({self.answering.gsd_source})"
+        return {
+            "ecotone_version": ecotone.__version__,
+            "model": self.loaded.model.card.name,
+            "model_hash": self.loaded.model.hash,
+            "head_hash": self.loaded.card.weights_sha256[:16],
+            "task": self.loaded.card.task,
+            "source": Path(self.raster.paths[0]).name,
+            "gsd": told,
+            "conversion": self.options.convert or "none",
+            "windows": f"{self.tiling.window} px, stride {self.tiling.stride}, {self.tiling.blend}",
+        }
+
+
+def _write(layers: Layers, outputs: list[Output], rows: AnsweredRows) -> None:
+    seen = rows.seen.numpy()
+    layers.append([output.store(rows.answers, seen) for output in outputs])

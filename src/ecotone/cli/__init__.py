@@ -16,6 +16,7 @@ from ecotone.cli import (
     evaluate,
     evaluate_table,
     finetune,
+    index_report,
     info,
     pretrain,
     search,
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Look at datasets, and make synthetic ones.", no_args_is_help=True)
+index_app = typer.Typer(help="What a store of embeddings holds, and maps made from it.", no_args_is_help=True)
 weights_app = typer.Typer(help="Released weights, and models for other programs.", no_args_is_help=True)
 
 for verb in (demo, info, check, pretrain, evaluate, evaluate_table, finetune, embed, search):
@@ -43,7 +45,10 @@ for verb in (data_inspect, data_audit, data_synth):
     verb.register(data_app)
 for verb in (weights_list, weights_download, weights_import, weights_verify, weights_export):
     verb.register(weights_app)
+for verb in (index_report,):
+    verb.register(index_app)
 app.add_typer(data_app, name="data")
+app.add_typer(index_app, name="index")
 app.add_typer(weights_app, name="weights")
 
 

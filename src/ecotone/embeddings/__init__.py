@@ -1,7 +1,9 @@
 """Embeddings on disk: store, search and pictures of them."""
 
+from ecotone.embeddings.classes import classes_at
 from ecotone.embeddings.components import Components, fit_components, write_components
 from ecotone.embeddings.folder import delete_source
+from ecotone.embeddings.geometry import GeometryReport, geometry_report, write_geometry_page
 from ecotone.embeddings.parts import Part
 from ecotone.embeddings.schema import RasterFacts, SourceFacts, StoreFacts
 from ecotone.embeddings.search import Hit, parse_point, search, write_geojson
@@ -10,6 +12,7 @@ from ecotone.embeddings.writer import Rows, StoreWriter
 
 __all__ = [
     "Components",
+    "GeometryReport",
     "Hit",
     "Part",
     "RasterFacts",
@@ -18,11 +21,14 @@ __all__ = [
     "Store",
     "StoreFacts",
     "StoreWriter",
+    "classes_at",
     "delete_source",
     "fit_components",
+    "geometry_report",
     "open_store",
     "parse_point",
     "search",
     "write_components",
     "write_geojson",
+    "write_geometry_page",
 ]

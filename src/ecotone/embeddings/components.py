@@ -10,6 +10,7 @@ from affine import Affine
 from PIL import Image as Picture
 
 from ecotone.embeddings.parts import Part
+from ecotone.embeddings.sampling import take_vectors
 from ecotone.embeddings.schema import SourceFacts
 from ecotone.embeddings.store import Store
 from ecotone.files import replacing
@@ -93,12 +94,7 @@ def grid_transform(facts: SourceFacts) -> Affine:
 
 def _sample(store: Store, count: int) -> np.ndarray:
     wanted = np.unique(np.linspace(0, len(store) - 1, min(count, len(store))).round().astype(np.int64))
-    parts, start = [], 0
-    for block in store.blocks():
-        stop = start + len(block.row)
-        parts.append(block.vectors[wanted[(wanted >= start) & (wanted < stop)] - start])
-        start = stop
-    return np.concatenate(parts)
+    return take_vectors(store, wanted)
 
 
 def _write_png(image: np.ndarray, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ecotone.evaluation import charts, views
@@ -36,10 +36,10 @@ def render(report: Report) -> str:
     return environment.get_template("page.html.jinja").render(report=report, **context)
 
 
-def page_environment() -> Environment:
-    """The templates of this package; what is put in is escaped."""
+def page_environment(package: str = "ecotone.evaluation") -> Environment:
+    """The templates of a package, and those of this one, such as ``page.css``; what is put in is escaped."""
     return Environment(
-        loader=PackageLoader("ecotone.evaluation", "."),
+        loader=ChoiceLoader([PackageLoader(name, ".") for name in dict.fromkeys((package, "ecotone.evaluation"))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,35 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary.exists():  # a path through a file instead of a folder has nothing to remove; unlink would raise
             temporary.unlink()
+
+
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """A temporary folder that takes this name when the block ends well and is removed when it does not.
+
+    Raises:
+        DataError: The folder exists and is not empty, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(
+            f"{folder} exists already and is not empty",
+            expected="a new or empty folder",
+            mend="Choose another, or remove it.",
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    except OSError as error:
+        raise DataError(f"cannot write {folder}", found=error.strerror) from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp lets nobody else in
+        temporary.replace(folder)
+    except OSError as error:
+        raise DataError(f"cannot write {folder}", found=error.strerror, mend="Is the disk full?") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def append(path: Path, content: bytes) -> None:

@@ -21,13 +21,13 @@ from ecotone.data.synthetic import (
     EASTING,
     NORTHING,
     World,
-    new_folder,
     write_dataset,
     write_land_cover,
     write_preview,
     write_scene,
 )
 from ecotone.errors import DataError, RecipeError, SensorError
+from ecotone.files import new_folder
 from ecotone.rasters import open_raster
 
 

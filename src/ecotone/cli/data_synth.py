@@ -95,7 +95,8 @@ def _scenes(
     out: Path, size: int, gsd: float, sensor: str, seed: int, first: date, second: date | None, kinds: list[str]
 ) -> dict[str, Any]:
     """Draw one scene, or two with the events between them."""
-    from ecotone.data.synthetic import World, new_folder
+    from ecotone.data.synthetic import World
+    from ecotone.files import new_folder
 
     world = World(seed)
     with new_folder(out) as folder, _bar() as bar:

@@ -9,7 +9,7 @@ from ecotone.data.synthetic.dataset import write_dataset
 from ecotone.data.synthetic.events import EVENT_CODE, KINDS, Event
 from ecotone.data.synthetic.mmearth import write_mmearth
 from ecotone.data.synthetic.world import CRS, EASTING, NORTHING, SyntheticScene, World
-from ecotone.data.synthetic.writing import new_folder, write_change, write_land_cover, write_preview, write_scene
+from ecotone.data.synthetic.writing import write_change, write_land_cover, write_preview, write_scene
 
 __all__ = [
     "CLASSES",
@@ -22,7 +22,6 @@ __all__ = [
     "Event",
     "SyntheticScene",
     "World",
-    "new_folder",
     "write_change",
     "write_dataset",
     "write_land_cover",

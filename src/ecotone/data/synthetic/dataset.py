@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from ecotone.data.synthetic.cover import CLASSES
 from ecotone.data.synthetic.noise import Array, hash32, uniform
 from ecotone.data.synthetic.world import World, to_degrees
-from ecotone.data.synthetic.writing import new_folder, write_png, write_scene
+from ecotone.data.synthetic.writing import write_png, write_scene
 from ecotone.errors import DataError
+from ecotone.files import new_folder
 from ecotone.sensors import Sensor, sensor
 
 CHIP_CLASSES = tuple(c for c in CLASSES if c != "road")  # no chip is mostly road

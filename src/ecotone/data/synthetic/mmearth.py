@@ -17,8 +17,9 @@ from ecotone.data.catalog.mmearth_layout import LAYERS, SENTINEL2
 from ecotone.data.synthetic.mmearth_statistics import BandStatistics
 from ecotone.data.synthetic.mmearth_tiles import GSD, Stored, TilePlan, draw_tile
 from ecotone.data.synthetic.world import CRS, EASTING, NORTHING, World
-from ecotone.data.synthetic.writing import SYNTHETIC, new_folder
+from ecotone.data.synthetic.writing import SYNTHETIC
 from ecotone.errors import DataError
+from ecotone.files import new_folder
 
 _PER_BLOCK = 8  # tiles near each other, so that the smooth fields under them are computed once
 _PITCH_M = 1300.0  # between their middles; a tile of 128 pixels is 1280 m wide

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from ecotone.data.synthetic.cover import CLASSES, COLOURS
 from ecotone.data.synthetic.events import KINDS
 from ecotone.data.synthetic.world import SyntheticScene
-from ecotone.errors import DataError, InputError, SensorError
+from ecotone.errors import InputError, SensorError
 from ecotone.inputs import rgb8
 from ecotone.rasters import write_cog
 from ecotone.samples import ImageBatch
@@ -123,32 +119,3 @@ def write_png(rgb: NDArray[np.uint8], path: str | Path) -> Path:
     # Level 1 is several times faster than the default, and pixel noise does not compress anyway.
     PIL.fromarray(np.ascontiguousarray(rgb.transpose(1, 2, 0))).save(path, pnginfo=said, compress_level=1)
     return Path(path)
-
-
-@contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder that takes this name when the block ends well and is removed when it does not.
-
-    Raises:
-        DataError: The folder exists and is not empty, or cannot be written.
-    """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            f"{folder} exists already and is not empty",
-            expected="a new or empty folder",
-            mend="Choose another, or remove it.",
-        )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    except OSError as error:
-        raise DataError(f"cannot write {folder}", found=error.strerror) from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp lets nobody else in
-        temporary.replace(folder)
-    except OSError as error:
-        raise DataError(f"cannot write {folder}", found=error.strerror, mend="Is the disk full?") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

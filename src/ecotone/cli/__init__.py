@@ -10,6 +10,7 @@ from ecotone.cli import (
     check,
     data_audit,
     data_inspect,
+    data_label,
     data_synth,
     demo,
     embed,
@@ -35,13 +36,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at datasets, and make synthetic ones.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at datasets; make them, from labels or synthetic.", no_args_is_help=True)
 index_app = typer.Typer(help="What a store of embeddings holds, and maps made from it.", no_args_is_help=True)
 weights_app = typer.Typer(help="Released weights, and models for other programs.", no_args_is_help=True)
 
 for verb in (demo, info, check, pretrain, evaluate, evaluate_table, finetune, embed, search):
     verb.register(app)
-for verb in (data_inspect, data_audit, data_synth):
+for verb in (data_inspect, data_audit, data_label, data_synth):
     verb.register(data_app)
 for verb in (weights_list, weights_download, weights_import, weights_verify, weights_export):
     verb.register(weights_app)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ecotone.data.pictures import PICTURE_SUFFIXES
 from ecotone.errors import DataError, nearest
-from ecotone.rasters.files import RASTER_SUFFIXES, band_word, is_band
+from ecotone.rasters.folders import RASTER_SUFFIXES, band_word, is_band
 
 MANIFEST = "manifest.csv"
 SUFFIXES = tuple(dict.fromkeys((*PICTURE_SUFFIXES, *RASTER_SUFFIXES)))

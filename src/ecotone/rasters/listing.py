@@ -13,7 +13,7 @@ from typing import Any
 
 from ecotone.errors import DataError
 from ecotone.rasters.declared import Declaration
-from ecotone.rasters.files import RASTER_SUFFIXES, band_stacks, is_remote, is_safe
+from ecotone.rasters.folders import RASTER_SUFFIXES, band_stacks, is_remote, is_safe
 from ecotone.rasters.opening import open_raster
 from ecotone.rasters.raster import Raster
 

@@ -13,8 +13,10 @@ import numpy as np
 
 from ecotone.errors import DataError
 from ecotone.rasters.declared import Declaration, find_declaration
-from ecotone.rasters.files import check_aligned, finest, has_mask, header_of, image_channels, list_files, open_files
+from ecotone.rasters.files import check_aligned, finest, open_files
+from ecotone.rasters.folders import list_files
 from ecotone.rasters.gsd import GSD_TOLERANCE, check_gsd, grid_place
+from ecotone.rasters.headers import has_mask, header_of, image_channels
 from ecotone.rasters.names import name_channels
 from ecotone.rasters.raster import Raster
 from ecotone.sensors import Unit

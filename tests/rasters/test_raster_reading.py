@@ -104,6 +104,16 @@ def test_zero_is_no_data_only_where_all_bands_are_zero(tmp_path, nodata, valid):
         assert raster.read().valid[0].sum() == valid
 
 
+def test_zero_in_one_band_is_no_data_where_the_unit_has_an_offset(tmp_path):
+    array = np.full((2, 4, 4), 2000, np.uint16)
+    array[0, 1, 1] = 0
+    path = write(tmp_path / "a.tif", array, nodata=0)
+    for unit, valid in (("reflectance x 10000", 16), ("reflectance x 10000 + 1000", 15)):
+        with open_raster(path, unit=unit) as raster:
+            seen = raster.read().valid
+            assert (16 if seen is None else int(seen.sum())) == valid
+
+
 def test_the_no_data_value_of_the_sensor_holds_where_the_file_names_none(tmp_path):
     array = np.ones((12, 4, 4), np.uint16)
     array[:, 0, 0] = 0

@@ -69,7 +69,7 @@ class Facts:
         chosen = self.channels(values, source, colours)
         if chosen.indices != tuple(range(len(values))):
             values = values[list(chosen.indices)]
-        valid = observed(values, sensor_nodata(chosen.sensor, chosen.unit))
+        valid = observed(values, sensor_nodata(chosen.sensor, chosen.unit), chosen.unit)
         valid = valid if opaque is None else valid & opaque
         return Image(
             pixels=torch.from_numpy(values).unsqueeze(0),

@@ -50,10 +50,21 @@ def open_files(paths: Sequence[str]) -> list[DatasetReader]:
     return opened
 
 
-def on_one_grid(files: Sequence[DatasetReader]) -> list[DatasetReader | WarpedVRT]:
-    """All files on the grid of the finest, the coarser ones interpolated bilinearly."""
+def on_one_grid(
+    files: Sequence[DatasetReader], nodata: float | None = None, screen: DatasetReader | None = None
+) -> list[DatasetReader | WarpedVRT]:
+    """All files on the grid of the finest.
+
+    Args:
+        files: Images; the coarser ones are interpolated bilinearly.
+        nodata: Number that means no observation and is kept out of the interpolation, where a file names none.
+        screen: A file of classes or bits, which comes last; its nearest pixels are taken.
+    """
     grid = finest(files)
-    return [f if f.shape == grid.shape else _resampled(f, grid) for f in files]
+    images = [f if f.shape == grid.shape else _resampled(f, grid, Resampling.bilinear, nodata) for f in files]
+    if screen is None:
+        return images
+    return [*images, screen if screen.shape == grid.shape else _resampled(screen, grid, Resampling.nearest, None)]
 
 
 def finest(files: Sequence[DatasetReader]) -> DatasetReader:
@@ -61,14 +72,17 @@ def finest(files: Sequence[DatasetReader]) -> DatasetReader:
     return min(files, key=lambda f: abs(f.transform.determinant))
 
 
-def _resampled(file: DatasetReader, grid: DatasetReader) -> WarpedVRT:
+def _resampled(file: DatasetReader, grid: DatasetReader, how: Resampling, nodata: float | None) -> WarpedVRT:
+    blank = file.nodata if file.nodata is not None else nodata
     return WarpedVRT(
         file,
         crs=grid.crs,
         transform=grid.transform,
         width=grid.width,
         height=grid.height,
-        resampling=Resampling.bilinear,
+        resampling=how,
+        src_nodata=blank,
+        nodata=blank,
     )
 
 

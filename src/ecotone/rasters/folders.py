@@ -83,7 +83,7 @@ def band_stacks(files: Sequence[Path]) -> dict[str, list[Path]]:
     alike: dict[str, list[Path]] = {}
     for file in files:
         if is_band(band_word(file)):
-            alike.setdefault(_before_band(file), []).append(file)
+            alike.setdefault(before_band(file), []).append(file)
     known = [sensor(name) for name in sensor_names()]
     stacks = {}
     for prefix, group in alike.items():
@@ -94,9 +94,11 @@ def band_stacks(files: Sequence[Path]) -> dict[str, list[Path]]:
     return stacks
 
 
-def _before_band(file: Path) -> str:
-    """The name of a per-band file up to its band; ``SR`` and the like belong to the band."""
+def before_band(file: Path) -> str:
+    """The stem of a file up to its band, to which ``SR`` and the like belong; the whole stem if it ends in no band."""
     word = band_word(file)
+    if not is_band(word):
+        return file.stem
     return re.sub(r"(?:(?:^|[_\-. ])(?:SR|ST|TOA|BOA))?[_\-. ]*$", "", file.stem[: file.stem.rindex(word)])
 
 

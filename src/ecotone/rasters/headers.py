@@ -11,6 +11,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from ecotone.rasters.files import finest
 from ecotone.rasters.folders import band_word, is_band
 from ecotone.rasters.gsd import pixel_gsd
+from ecotone.rasters.quality import quality_kind
 from ecotone.rasters.recognise import Header
 
 if TYPE_CHECKING:
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 
 def image_channels(file: DatasetReader, declared: Sequence[int]) -> list[int]:
-    """Numbers (from 1) of the channels that hold an image, not its transparency.
+    """Numbers (from 1) of the channels that hold an image, not its transparency nor its quality layers.
 
     GDAL marks the fourth channel of any 8-bit file as transparency unless its writer said otherwise, so where as many
     bands are declared as there are channels, all of them are bands.
     """
     opaque = [i for i, c in enumerate(file.colorinterp, 1) if c != ColorInterp.alpha]
-    return list(range(1, file.count + 1)) if file.count in declared and len(opaque) not in declared else opaque
+    image = [i for i in opaque if not quality_kind(file.descriptions[i - 1] or "")] or opaque
+    return list(range(1, file.count + 1)) if file.count in declared and len(image) not in declared else image
 
 
 def has_mask(file: DatasetReader, channels: Sequence[int]) -> bool:

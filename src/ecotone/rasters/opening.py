@@ -15,10 +15,12 @@ from ecotone.errors import DataError
 from ecotone.rasters.declared import Declaration, find_declaration
 from ecotone.rasters.files import check_aligned, finest, open_files
 from ecotone.rasters.folders import list_files
-from ecotone.rasters.gsd import GSD_TOLERANCE, check_gsd, grid_place
+from ecotone.rasters.gsd import GSD_TOLERANCE, check_gsd, grid_place, pixel_gsd
 from ecotone.rasters.headers import has_mask, header_of, image_channels
 from ecotone.rasters.names import name_channels
+from ecotone.rasters.quality import find_screen, parse_conditions
 from ecotone.rasters.raster import Raster
+from ecotone.rasters.sentinel2 import Product, find_product, product_around
 from ecotone.sensors import Unit
 from ecotone.sensors import sensor as find_sensor
 
@@ -38,11 +40,13 @@ def open_raster(
     unit: str | None = None,
     gsd: float | None = None,
     level: str | None = None,
+    mask: str | None = None,
     declared: Declaration | None = None,
 ) -> Raster:
-    """Open anything GDAL reads: a file, a folder of per-band files, or a list of files that form one stack.
+    """Open anything GDAL reads: a file, a folder of per-band files, a Sentinel-2 product, or files that form one stack.
 
-    What is not given is taken from the nearest ``dataset.yaml`` (in the folder or up to two above), then from the file.
+    What is not given is taken from the metadata of a Sentinel-2 product (a ``.SAFE`` folder, a zip of one, or a file
+    in one), then from the nearest ``dataset.yaml`` (in the folder or up to two above), then from the file.
 
     Args:
         source: Path, folder or list of paths.
@@ -51,29 +55,44 @@ def open_raster(
         unit: Unit of the stored values.
         gsd: Metres per pixel, where the georeference is missing or wrong.
         level: Processing level.
+        mask: ``clouds``, ``snow`` or ``clouds,snow``: pixels that the scene's quality layer (SCL, QA60, QA_PIXEL …)
+            marks as such are not valid.
         declared: Stands in for the ``dataset.yaml``.
 
     Raises:
         DataError: The source cannot be read, or its channels do not fit what is declared; a clear sentence each.
+        RecipeError: Unknown ``mask``.
         SensorError: Unknown sensor or unit.
     """
     check_gsd(gsd, "the arguments")
-    first = Path(str(source if isinstance(source, (str, Path)) else next(iter(source), "")))
-    declared = declared or find_declaration(first)
+    conditions = parse_conditions(mask) if mask else ()
+    one = str(source) if isinstance(source, (str, Path)) else None
+    first = str(source if isinstance(source, (str, Path)) else next(iter(source), ""))
+    product = find_product(one) if one else None
+    around = product or product_around(first)
+    declared = declared or find_declaration(Path(first))
+    if around:
+        facts = {"sensor": around.sensor, "level": around.level, "unit": around.unit, "bands": (), "gsd": None}
+        declared = declared.model_copy(update=facts)
     choice = Choice(declared, sensor, tuple(bands or ()), unit, gsd or declared.gsd, level)
-    paths = list_files(source, find_sensor(choice.wanted) if choice.wanted else None)
-    files = open_files(paths)
+    paths = product.paths if product else list_files(source, find_sensor(choice.wanted) if choice.wanted else None)
     with ExitStack() as closing:
-        for file in files:
-            closing.callback(file.close)
+        files = [closing.enter_context(file) for file in open_files(paths)]
         check_aligned(files)
-        is_folder = isinstance(source, (str, Path)) and len(paths) > 1
-        raster, own_gsd = _describe(str(source), files, choice, is_folder)
+        raster, own_gsd, used = _describe(str(source), files, choice, around, bool(one) and len(paths) > 1)
+        for file in files:
+            if file not in used:
+                file.close()
+        if conditions:
+            layers = product.layers if product else ()
+            raster.screen = find_screen(str(source), files, layers, raster.sensor, conditions)
+            used.append(closing.enter_context(*open_files([raster.screen.path])))
+            check_aligned(used)
+        raster.adopt(used)
         closing.pop_all()
     if raster.gsd and own_gsd and abs(raster.gsd / own_gsd - 1) > GSD_TOLERANCE:
         claim = f"{source} claims {own_gsd:g} m per pixel and {raster.gsd:g} m is declared"
         warnings.warn(f"{claim}: the declared value is used", GsdWarning, stacklevel=2)
-    raster.adopt(files)
     return raster
 
 
@@ -98,16 +117,14 @@ class Choice:
         return [len(self.bands), len(self.declared.bands), len(find_sensor(self.wanted).bands) if self.wanted else 0]
 
 
-def _describe(source: str, files: list[DatasetReader], choice: Choice, is_folder: bool) -> tuple[Raster, float | None]:
-    """The raster that open files make, and the GSD of their georeference."""
-    dtype = str(np.result_type(*(t for f in files for t in f.dtypes)))
-    if np.dtype(dtype).kind == "c":
-        raise DataError(f"{source} holds complex numbers", expected="real pixel values")
-    nodata = next((f.nodata for f in files if f.nodata is not None), None)
+def _describe(
+    source: str, files: list[DatasetReader], choice: Choice, product: Product | None, is_folder: bool
+) -> tuple[Raster, float | None, list[DatasetReader]]:
+    """The raster that open files make, the GSD of its georeference, and the files that hold its bands."""
     numbers = [image_channels(f, choice.counts) for f in files]
-    header = header_of(source, files, numbers, dtype, nodata)
+    dtype, nodata = _values(source, files)
     chosen = name_channels(
-        header,
+        header_of(source, files, numbers, dtype, nodata),
         choice.declared,
         sensor_name=choice.sensor,
         bands=choice.bands,
@@ -116,9 +133,16 @@ def _describe(source: str, files: list[DatasetReader], choice: Choice, is_folder
         sensor_order=is_folder,
     )
     channels = [(n, i) for n, found in enumerate(numbers) for i in found]
-    grid = finest(files)
+    channels = [channels[i] for i in chosen.indices]
+    kept = sorted({n for n, _ in channels})
+    used = [files[n] for n in kept]
+    dtype, nodata = _values(source, used)
+    if nodata is None:
+        nodata = product.nodata if product else sensor_nodata(chosen.sensor, chosen.unit)
+    grid = finest(used)
+    own_gsd = pixel_gsd(grid.crs, grid.transform, grid.shape)
     raster = Raster(
-        paths=tuple(f.name for f in files),
+        paths=tuple(f.name for f in used),
         shape=grid.shape,
         crs=grid.crs,
         transform=grid.transform,
@@ -126,15 +150,31 @@ def _describe(source: str, files: list[DatasetReader], choice: Choice, is_folder
         unit=chosen.unit,
         sensor=chosen.sensor,
         level=chosen.level,
-        gsd=choice.gsd or header.gsd,
-        gsd_source="declared" if choice.gsd else "georeference" if header.gsd else "unknown",
-        nodata=nodata if nodata is not None else sensor_nodata(chosen.sensor, chosen.unit),
+        gsd=choice.gsd or own_gsd,
+        gsd_source="declared" if choice.gsd else "georeference" if own_gsd else "unknown",
+        nodata=nodata,
         dtype=dtype,
         place=grid_place(grid.crs, grid.transform, grid.shape),
-        channels=tuple(channels[i] for i in chosen.indices),
-        masks=tuple(n for n, f in enumerate(files) if has_mask(f, numbers[n])),
+        channels=tuple((kept.index(n), i) for n, i in channels),
+        masks=tuple(i for i, n in enumerate(kept) if has_mask(files[n], numbers[n])),
+        name=product.name if product else _name([f.name for f in files]),
+        time=product.time if product else None,
+        origin=product.facts if product else {},
     )
-    return raster, header.gsd
+    return raster, own_gsd, used
+
+
+def _values(source: str, files: list[DatasetReader]) -> tuple[str, float | None]:
+    """The type that holds the values of all files, and their no-data value."""
+    dtype = np.result_type(*(t for f in files for t in f.dtypes))
+    if dtype.kind == "c":
+        raise DataError(f"{source} holds complex numbers", expected="real pixel values")
+    return str(dtype), next((f.nodata for f in files if f.nodata is not None), None)
+
+
+def _name(paths: Sequence[str]) -> str:
+    """The name of a file, or of the folder of several."""
+    return Path(paths[0]).name if len(paths) == 1 else Path(paths[0]).parent.name
 
 
 def sensor_nodata(name: str | None, values: Unit) -> float | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from rasterio.vrt import WarpedVRT
 from ecotone.errors import DataError
 from ecotone.rasters.files import on_one_grid, open_files, readable
 from ecotone.rasters.gsd import grid_place
+from ecotone.rasters.quality import Screen
 from ecotone.samples import Image, Place
 from ecotone.sensors import Unit
 
@@ -47,6 +49,10 @@ class Raster:
         place: Centre and bounds; None without a georeference.
         channels: For each band its file and the channel there, counted from 1.
         masks: Files whose own mask or transparency says where they are valid.
+        name: Name of the product, of the file, or of the folder of several files.
+        time: Acquisition time, where the product says it.
+        origin: What a product's metadata says that bears on the pixels, such as its offset, by the metadata's names.
+        screen: The quality layer whose clouds or snow are not valid.
     """
 
     paths: tuple[str, ...]
@@ -64,6 +70,10 @@ class Raster:
     place: Place | None
     channels: tuple[tuple[int, int], ...]
     masks: tuple[int, ...] = ()
+    name: str = ""
+    time: datetime | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
+    screen: Screen | None = None
     _files: list[Any] = field(default_factory=list, repr=False, compare=False)
     _process: int = field(default=0, repr=False, compare=False)
 
@@ -88,7 +98,8 @@ class Raster:
 
         Returns:
             Pixels (1, C, height, width) in the stored type. A pixel is valid unless all its bands hold no-data, or a
-            mask excludes it, or one band is NaN or holds a no-data value other than zero (zero is also a dark value).
+            mask excludes it, or one band is NaN or holds a no-data value that no dark surface has: one other than zero,
+            or zero in a unit with an offset.
 
         Raises:
             DataError: The window is empty, or the file cannot be read.
@@ -115,6 +126,7 @@ class Raster:
             sensor=self.sensor,
             valid=None if valid.all() else torch.from_numpy(valid).unsqueeze(0),
             level=self.level,
+            times=(self.time,) if self.time else (),
         )
 
     def read_rows(self, start: int, stop: int, out: NDArray[Any]) -> NDArray[np.bool_]:
@@ -131,7 +143,8 @@ class Raster:
 
     def _read_into(self, values: NDArray[Any], window: Rows) -> NDArray[np.bool_]:
         valid = np.ones(values.shape[1:], bool)
-        for number, file in enumerate(self._opened()):
+        images = self._opened()[: len(self.paths)]
+        for number, file in enumerate(images):
             mine = [i for i, (n, _) in enumerate(self.channels) if n == number]
             with readable(self.paths[number]):
                 if mine == list(range(len(values))):
@@ -140,7 +153,10 @@ class Raster:
                     values[mine] = file.read([self.channels[i][1] for i in mine], window=window)
                 if number in self.masks:
                     valid &= file.dataset_mask(window=window) > 0
-        return valid & observed(values, self.nodata)
+        if self.screen:
+            with readable(self.screen.path):
+                valid &= ~self.screen.hides(self._opened()[-1].read(self.screen.channels, window=window))
+        return valid & observed(values, self.nodata, self.unit)
 
     @property
     def blank(self) -> float:
@@ -150,12 +166,14 @@ class Raster:
     def _opened(self) -> list[Any]:
         # GDAL handles must not cross a fork: the processes would share one file position.
         if not self._files or self._process != os.getpid():
-            self.adopt(open_files(self.paths))
+            self.adopt(open_files([*self.paths, *([self.screen.path] if self.screen else [])]))
         return self._files
 
     def adopt(self, files: Sequence[DatasetReader]) -> None:
-        """Read from these open files, which are those of ``paths``, and close them in the end."""
-        self._files, self._process = on_one_grid(files), os.getpid()
+        """Read from these open files, those of ``paths`` and of the screen, and close them in the end."""
+        count = len(self.paths)
+        self._files = on_one_grid(files[:count], self.nodata, *files[count:])
+        self._process = os.getpid()
 
     def close(self) -> None:
         """Close the files; a later read opens them again."""
@@ -176,12 +194,13 @@ class Raster:
         return {**self.__dict__, "_files": [], "_process": 0}
 
 
-def observed(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+def observed(values: NDArray[Any], nodata: float | None, unit: Unit) -> NDArray[np.bool_]:
     """Which pixels (H, W) of values (C, H, W) were observed, by the no-data value and NaN."""
     good = np.ones(values.shape[1:], bool)
     if values.dtype.kind == "f":
         good &= ~np.isnan(values).any(0)
     if nodata is not None and not np.isnan(nodata):
         gone = values == nodata
-        good &= ~(gone.all(0) if nodata == 0 else gone.any(0))
+        dark = nodata == 0 and unit.offset == 0
+        good &= ~(gone.all(0) if dark else gone.any(0))
     return good

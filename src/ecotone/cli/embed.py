@@ -22,6 +22,10 @@ SensorOption = Annotated[str | None, typer.Option(help="Sensor of the image, whe
 BandsOption = Annotated[str | None, typer.Option(metavar="B2,B3,…", help="Names of its bands, in channel order.")]
 UnitOption = Annotated[str | None, typer.Option(help="Unit of its pixels, such as 'reflectance x 10000'.")]
 GsdOption = Annotated[float | None, typer.Option(help="Its metres per pixel, where its georeference does not say.")]
+MaskOption = Annotated[
+    str | None,
+    typer.Option(help="Leave out what its quality layer (SCL, QA60, QA_PIXEL …) marks: clouds, snow or clouds,snow."),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
@@ -31,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def embed(
-    raster: Annotated[str, typer.Argument(help="GeoTIFF, COG, VRT, ENVI …, or a folder of per-band files.")],
+    raster: Annotated[str, typer.Argument(help="A file, a Sentinel-2 product, or a folder of per-band files.")],
     model: Annotated[Path, typer.Option("--model", help="Run or model folder.")],
     out: Annotated[Path, typer.Option("--out", help="A .parquet file, or a folder.")],
     per: Annotated[str, typer.Option(help="One embedding per chip or per patch.")] = "chip",
@@ -42,6 +46,7 @@ def embed(
     bands: BandsOption = None,
     unit: UnitOption = None,
     gsd: GsdOption = None,
+    mask: MaskOption = None,
     convert: Annotated[str | None, typer.Option(help="Display conversion before the model: rgb8.")] = None,
     batch_size: Annotated[int, typer.Option(help="Windows in one forward pass.")] = 32,
     device: DeviceOption = "auto",
@@ -59,7 +64,7 @@ def embed(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         warnings_printed(),
-        open_image(raster, sensor, bands, unit, gsd) as opened,
+        open_image(raster, sensor, bands, unit, gsd, mask) as opened,
         Progress(*columns, console=console) as progress,
     ):
         task = progress.add_task(f"{Path(raster).name}, windows")
@@ -82,13 +87,13 @@ def embed(
 
 
 def open_image(
-    path: str, sensor: str | None, bands: str | None, unit: str | None, gsd: float | None
+    path: str, sensor: str | None, bands: str | None, unit: str | None, gsd: float | None, mask: str | None = None
 ) -> Any:  # a Raster: rasters are imported late, so that --help stays quick
     """A raster with what the command line declares about it."""
     from ecotone.rasters import open_raster
 
     names = [b.strip() for b in bands.split(",")] if bands else None
-    return open_raster(path, sensor=sensor, bands=names, unit=unit, gsd=gsd)
+    return open_raster(path, sensor=sensor, bands=names, unit=unit, gsd=gsd, mask=mask)
 
 
 def load_on(folder: Path, device: str) -> Model:

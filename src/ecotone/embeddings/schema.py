@@ -40,6 +40,8 @@ class RasterFacts(_Strict):
         unit: Name of the unit of the pixels.
         sensor: Name of the sensor.
         level: Processing level.
+        mask: What its quality layer left out, such as ``clouds,snow``.
+        origin: What a product's metadata says that bears on the pixels, such as its baseline and offset.
     """
 
     paths: tuple[str, ...]
@@ -51,6 +53,8 @@ class RasterFacts(_Strict):
     unit: str
     sensor: str | None = None
     level: str | None = None
+    mask: str | None = None
+    origin: dict[str, str] = {}
 
     @property
     def uri(self) -> str:

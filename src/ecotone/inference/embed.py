@@ -121,7 +121,6 @@ def store_facts(embedder: Embedder, command: str = "") -> SourceFacts:
     options, raster = embedder.options, embedder.raster
     crs, t = raster.crs, raster.transform
     files = [Path(p) for p in raster.paths]
-    name = files[0].name if len(files) == 1 else files[0].parent.name
     return SourceFacts(
         dimension=embedder.dimension,
         per=options.per,
@@ -135,10 +134,10 @@ def store_facts(embedder: Embedder, command: str = "") -> SourceFacts:
         gsd_source=embedder.gsd_source,
         model_hash=embedder.model.hash,
         spec_hash=spec_hash(embedder.model.encoder.spec),
-        source_id=name,
+        source_id=raster.name,
         raster=RasterFacts(
             paths=tuple(str(f.resolve()) if f.exists() else str(f) for f in files),
-            name=name,
+            name=raster.name,
             crs=crs.to_string() if crs else "",
             transform=(t.a, t.b, t.c, t.d, t.e, t.f),
             shape=raster.shape,
@@ -146,6 +145,8 @@ def store_facts(embedder: Embedder, command: str = "") -> SourceFacts:
             unit=raster.unit.name,
             sensor=raster.sensor,
             level=raster.level,
+            mask=raster.mask,
+            origin=dict(raster.origin),
         ),
         command=command,
         ecotone_version=ecotone.__version__,

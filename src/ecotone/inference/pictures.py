@@ -16,6 +16,7 @@ from ecotone.embeddings.search import row_at
 from ecotone.errors import DataError
 from ecotone.files import replacing
 from ecotone.rasters import Raster, open_raster
+from ecotone.rasters.folders import is_remote
 from ecotone.samples import Image
 from ecotone.sensors import Unit, sensor, unit
 
@@ -48,7 +49,7 @@ def open_source(part: Part) -> Raster:
     """
     facts = part.raster
     beside = tuple(str(part.path.parent / Path(p).name) for p in facts.paths)
-    paths = next((p for p in (facts.paths, beside) if all(Path(f).is_file() for f in p)), None)
+    paths = next((p for p in (facts.paths, beside) if all(is_remote(f) or Path(f).is_file() for f in p)), None)
     if paths is None:
         raise DataError(
             f"the source raster {facts.name} is not where it was embedded, so no picture can be cut from it",

@@ -191,7 +191,8 @@ class _Job:
         """Hash of all that decides the numbers: raster, predictor, options."""
         files = [Path(p) for p in self.raster.paths]
         stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else str(f) for f in files]
-        raster = (stamps, self.raster.bands, self.raster.unit.name, self.raster.gsd, self.raster.level)
+        seen = self.raster
+        raster = (stamps, seen.shape, seen.bands, seen.unit.name, seen.gsd, seen.level, seen.mask)
         card = self.loaded.card
         model = (card.encoder_sha256, card.weights_sha256, card.thresholds, self.answering.gsd)
         text = json.dumps([raster, model, asdict(self.options), self.tiling.window, self.tiling.stride], default=str)
@@ -205,7 +206,7 @@ class _Job:
             "model_hash": self.loaded.model.hash,
             "head_hash": self.loaded.card.weights_sha256[:16],
             "task": self.loaded.card.task,
-            "source": Path(self.raster.paths[0]).name,
+            "source": self.raster.name,
             "gsd": told,
             "conversion": self.options.convert or "none",
             "windows": f"{self.tiling.window} px, stride {self.tiling.stride}, {self.tiling.blend}",

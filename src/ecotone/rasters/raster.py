@@ -87,6 +87,11 @@ class Raster:
         return grid_place(self.crs, self.transform, window[2:], window[:2])
 
     @property
+    def mask(self) -> str | None:
+        """What the quality layer leaves out, such as ``clouds,snow``."""
+        return ",".join(self.screen.conditions) if self.screen else None
+
+    @property
     def block_rows(self) -> int:
         """Pixel rows of the blocks in which the files are stored, such as 512 for tiles; of several, the tallest."""
         return max(int(file.block_shapes[0][0]) for file in self._opened())

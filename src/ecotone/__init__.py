@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ecotone.embeddings import open_store, search
     from ecotone.errors import EcotoneError
     from ecotone.evaluation import evaluate
-    from ecotone.inference import embed_raster
+    from ecotone.inference import embed_raster, load
     from ecotone.rasters import open_raster
     from ecotone.sensors import sensor
     from ecotone.training import load_recipe, run_recipe
@@ -25,6 +25,7 @@ _HOMES = {
     "World": "ecotone.data.synthetic",
     "embed_raster": "ecotone.inference",
     "evaluate": "ecotone.evaluation",
+    "load": "ecotone.inference",
     "load_model": "ecotone.weights",
     "load_recipe": "ecotone.training",
     "open_dataset": "ecotone.data",
@@ -40,6 +41,7 @@ __all__ = [
     "World",
     "embed_raster",
     "evaluate",
+    "load",
     "load_model",
     "load_recipe",
     "open_dataset",

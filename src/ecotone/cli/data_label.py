@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ecotone.cli.embed import BandsOption, GsdOption, SensorOption, UnitOption, open_image, warnings_printed
+from ecotone.cli.embed import BandsOption, GsdOption, MaskOption, SensorOption, UnitOption, open_image, warnings_printed
 from ecotone.cli.output import JsonOption, console, write_json
 from ecotone.errors import RecipeError
 
@@ -48,6 +48,7 @@ def label(
     bands: BandsOption = None,
     unit: UnitOption = None,
     gsd: GsdOption = None,
+    mask: MaskOption = None,
     json_: JsonOption = None,
 ) -> None:
     """Turn points and polygons over rasters into a dataset that finetune and evaluate read, split by place.
@@ -75,7 +76,7 @@ def label(
     shapes = read_shapes(vectors, column=column, layer=layer, background=background)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with warnings_printed(), ExitStack() as files, Progress(*columns, console=console) as progress:
-        opened = [files.enter_context(open_image(r, sensor, bands, unit, gsd)) for r in rasters]
+        opened = [files.enter_context(open_image(r, sensor, bands, unit, gsd, mask)) for r in rasters]
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int) -> None:

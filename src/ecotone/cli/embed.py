@@ -102,19 +102,9 @@ def load_on(folder: Path, device: str) -> Model:
     Raises:
         RecipeError: There is no such device.
     """
-    import torch
+    from ecotone.inference import load
 
-    from ecotone.errors import RecipeError
-    from ecotone.weights import load_model
-
-    gpu = torch.cuda.is_available()
-    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not gpu):
-        raise RecipeError(
-            "no such device", found=device, expected="auto, cpu or cuda" if gpu else "auto or cpu: there is no GPU here"
-        )
-    model = load_model(folder)
-    model.encoder.to("cuda" if device != "cpu" and gpu else "cpu")
-    return model
+    return load(folder, device=device).model
 
 
 @contextmanager

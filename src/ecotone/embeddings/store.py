@@ -92,6 +92,12 @@ class Store:
         """The source of a row."""
         return of_row(self.parts, index)
 
+    def _repr_html_(self) -> str:
+        """The facts of the store and a map of its sources, for notebooks."""
+        from ecotone.embeddings.html import store_html  # which itself reads stores
+
+        return store_html(self)
+
     @cached_property
     def _geometry(self) -> pa.Array:
         return self._column("geometry")

@@ -2,6 +2,7 @@
 
 from ecotone.inference.embed import EmbeddingSummary, embed_raster
 from ecotone.inference.embedder import EmbedOptions
+from ecotone.inference.loaded import Loaded, load
 from ecotone.inference.predict import Prediction, PredictOptions, predict_raster
 from ecotone.inference.query import embed_query
 from ecotone.inference.told import AssumedGsdWarning
@@ -10,9 +11,11 @@ __all__ = [
     "AssumedGsdWarning",
     "EmbedOptions",
     "EmbeddingSummary",
+    "Loaded",
     "PredictOptions",
     "Prediction",
     "embed_query",
     "embed_raster",
+    "load",
     "predict_raster",
 ]

@@ -108,7 +108,7 @@ def label_rasters(
         write_manifest(folder, done, splits, facts.bands if options.kind == "pixels" else ())
         kind = f"random, seed {options.seed}" if block is None else _kind_of_blocks(block, options)
         summary = _summary(out, task, done, splits, shapes, block, counts)
-        provenance = {"vectors": source, "rasters": [Path(r.paths[0]).name for r in rasters], **asdict(options)}
+        provenance = {"vectors": source, "rasters": [r.name for r in rasters], **asdict(options)}
         provenance |= {"shares": list(options.shares), "counts": summary.counts}
         write_declaration(folder, name or Path(out).name, task, shapes, facts, kind, provenance)
     for raster in rasters:

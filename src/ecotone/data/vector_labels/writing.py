@@ -99,7 +99,7 @@ def write_sample(
     at = None if spot.pixel is None else (spot.pixel[0] - window[0], spot.pixel[1] - window[1])
     if valid.mean() < options.min_valid or (at is not None and not valid[at]):
         return None
-    stem = re.sub(r"[^\w-]+", "_", Path(raster.paths[0]).stem)
+    stem = re.sub(r"[^\w-]+", "_", Path(raster.name).stem)
     name = f"{f'{spot.raster:04d}-' if several else ''}{stem}-{window[0]}-{window[1]}.tif"
     if spot.pixel:  # at the raster's edge, chips around two points may be one window
         name = name.replace(".tif", f"-{spot.pixel[0]}-{spot.pixel[1]}.tif")

@@ -16,7 +16,7 @@ from ecotone.embeddings.search import row_at
 from ecotone.errors import DataError
 from ecotone.files import replacing
 from ecotone.rasters import Raster, open_raster
-from ecotone.rasters.folders import is_remote
+from ecotone.rasters.remote import is_remote
 from ecotone.samples import Image
 from ecotone.sensors import Unit, sensor, unit
 

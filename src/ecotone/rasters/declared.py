@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ecotone.errors import DataError
 from ecotone.rasters.gsd import check_gsd
+from ecotone.rasters.remote import is_remote
 from ecotone.sensors import Unit, sensor, unit
 
 DATASET_FILE = "dataset.yaml"
@@ -110,8 +111,11 @@ def read_declaration(path: Path) -> Declaration:
     return found
 
 
-def find_declaration(path: Path) -> Declaration:
+def find_declaration(path: str | Path) -> Declaration:
     """The declaration nearest to a file or folder: in the folder itself or up to two above; else an empty one."""
+    if is_remote(str(path)):
+        return Declaration()
+    path = Path(path)
     folder = path if path.is_dir() else path.parent
     for place in (folder, *folder.resolve().parents[:2]):
         if (place / DATASET_FILE).is_file():

@@ -13,6 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.vrt import WarpedVRT
 
 from ecotone.errors import DataError
+from ecotone.rasters.remote import is_network, network_settings, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def readable(path: str) -> Iterator[None]:
-    """Turn GDAL's complaints about one file into a DataError."""
+    """Turn GDAL's complaints about one file into a DataError; a file behind a URL is waited for within limits."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), network_settings(path):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
     except (RasterioIOError, OSError) as error:
         reason = str(error.__cause__ or error).replace(path, "the file")
-        raise DataError(f"cannot read {path}", found=reason, mend="Check that the file is complete.") from error
+        mend = "Check the address and the network." if is_network(path) else "Check that the file is complete."
+        raise DataError(f"cannot read {shown(path)}", found=reason, mend=mend) from error
 
 
 def open_files(paths: Sequence[str]) -> list[DatasetReader]:

@@ -10,6 +10,7 @@ import rasterio
 
 from ecotone.errors import DataError
 from ecotone.rasters.files import readable
+from ecotone.rasters.remote import gdal_path, is_network, is_remote, shown
 from ecotone.sensors import Sensor, sensor, sensor_names
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".bmp")
@@ -23,15 +24,30 @@ def list_files(source: str | Path | Sequence[str | Path], wanted: Sensor | None)
         DataError: Nothing is there, or a folder holds no per-band files, two for one band, or several sensors' files.
     """
     if not isinstance(source, (str, Path)):
-        files = tuple(str(f) for f in source)
+        files = tuple(gdal_path(str(f)) for f in source)
         if not files:
             raise DataError("no files to read", expected="at least one")
         return files
+    if is_remote(str(source)):
+        return (_addressed(str(source)),)
     if Path(source).is_dir():
         return _band_files(Path(source), wanted)
-    if not is_remote(str(source)) and not Path(source).exists():
+    if not Path(source).exists():
         raise DataError(f"there is no file {source}")
     return (str(source),)
+
+
+def _addressed(source: str) -> str:
+    path = gdal_path(source)
+    if "://" in path and not is_network(path):
+        raise DataError(f"cannot read {source}", expected="http(s)://, s3://, gs://, az:// or a path")
+    if is_network(path) and path.partition("?")[0].lower().endswith((".zip", ".safe", ".safe/")):
+        raise DataError(
+            f"products behind URLs are not read: {shown(source)}",
+            expected="the URL of one raster",
+            mend="Download the product first.",
+        )
+    return path
 
 
 def _band_files(folder: Path, wanted: Sensor | None) -> tuple[str, ...]:
@@ -63,11 +79,6 @@ def _band_files(folder: Path, wanted: Sensor | None) -> tuple[str, ...]:
     if twice:
         raise DataError(f"the folder {folder} holds more than one file for {', '.join(sorted(twice))}")
     return tuple(str(f) for f in chosen)
-
-
-def is_remote(source: str) -> bool:
-    """Whether a source is a URL or a path of GDAL's virtual file systems."""
-    return "://" in source or source.startswith("/vsi")
 
 
 def is_safe(folder: Path) -> bool:

@@ -13,11 +13,11 @@ from typing import Any
 
 from ecotone.errors import DataError
 from ecotone.rasters.declared import Declaration
-from ecotone.rasters.folders import RASTER_SUFFIXES, band_stacks, is_remote, is_safe
+from ecotone.rasters.folders import RASTER_SUFFIXES, band_stacks, is_safe
 from ecotone.rasters.opening import open_raster
 from ecotone.rasters.raster import Raster
+from ecotone.rasters.remote import gdal_path, is_remote, shown
 
-_SIGNED = re.compile(r"[?&](?:X-Amz-Signature|X-Goog-Signature|Signature|sig)=", re.IGNORECASE)
 _SIDECARS = (".hdr", ".xml", ".ovr", ".msk", ".yaml", ".csv", ".json", ".txt")
 _DROPPED = (*RASTER_SUFFIXES, ".zip", ".safe")  # what an id leaves away
 _HEADED = ("", ".dat", ".bil", ".bip", ".bsq", ".raw", ".envi")  # ENVI data whose header replaces the suffix
@@ -166,8 +166,8 @@ def _source(path: str | tuple[str, ...], where: str | None = None) -> Source:
     """A scene called after ``where`` it lies: by default its path."""
     where = where or str(path)
     if is_remote(where):
-        full = where.partition("?")[0] if _SIGNED.search(where) else where
-        name = where.partition("?")[0].rstrip("/").rpartition("/")[2]
+        full = shown(gdal_path(where))
+        name = full.partition("?")[0].rstrip("/").rpartition("/")[2]
     else:
         full, name = str(Path(where).resolve()), Path(where).resolve().name
     return Source(source_id(name, full), path)

@@ -70,7 +70,7 @@ def open_raster(
     first = str(source if isinstance(source, (str, Path)) else next(iter(source), ""))
     product = find_product(one) if one else None
     around = product or product_around(first)
-    declared = declared or find_declaration(Path(first))
+    declared = declared or find_declaration(first)
     if around:
         facts = {"sensor": around.sensor, "level": around.level, "unit": around.unit, "bands": (), "gsd": None}
         declared = declared.model_copy(update=facts)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotone.errors import DataError, RecipeError, nearest
-from ecotone.rasters.folders import RASTER_SUFFIXES, before_band, is_remote
+from ecotone.rasters.folders import RASTER_SUFFIXES, before_band
+from ecotone.rasters.remote import is_remote
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

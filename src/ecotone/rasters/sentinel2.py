@@ -70,7 +70,10 @@ def find_product(source: str | Path) -> Product | None:
 
 
 def product_around(path: str) -> Product | None:
-    """The ``.SAFE`` folder that a file lies in, if it lies in one."""
+    """The ``.SAFE`` folder, or the zip of one, that a file lies in, if it lies in one."""
+    inside = re.match(r"/vsizip/(/.+?\.zip)/", path, re.IGNORECASE)
+    if inside:
+        return find_product(inside[1])
     found = next((p for p in Path(path).resolve().parents if p.suffix.upper() == ".SAFE"), None)
     return find_product(found) if found else None
 

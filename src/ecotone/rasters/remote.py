@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import rasterio
 
@@ -49,7 +50,8 @@ def network_settings(path: str) -> AbstractContextManager[object]:
     """GDAL's settings while it opens or reads this path."""
     if not is_network(path):
         return nullcontext()
-    return rasterio.Env(**{name: value for name, value in SETTINGS.items() if name not in os.environ})
+    settings: dict[str, Any] = {name: value for name, value in SETTINGS.items() if name not in os.environ}
+    return rasterio.Env(**settings)
 
 
 def shown(source: str) -> str:

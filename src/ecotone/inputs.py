@@ -178,7 +178,8 @@ class RoleSpec(_Strict):
         values = image.unit.to(unit(self.unit), picked)
         if len(have) < len(channels):
             values = self._fill(values, channels)
-        self._check_finite(role, image, values)
+        if picked.is_floating_point():  # integers always are finite
+            self._check_finite(role, image, values)
         pixels = self.normaliser.apply(values, image).float()  # rasters may hold float64
         if image.valid is not None:
             pixels = torch.where(image.valid.unsqueeze(2), pixels, 0.0)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from ecotone.encoders import Features
 from ecotone.heads import PixelHead
+from ecotone.heads.dense import side_by_side
 
 
 def features(*sizes: tuple[int, int, int]) -> Features:
@@ -32,11 +33,13 @@ def test_maps_of_several_strides_meet_on_the_finest():
     assert head(8)(features((5, 4, 8), (3, 8, 4))).shape == (2, 3, 32, 32)
 
 
-def test_cells_are_standardised_and_a_constant_one_only_centred():
-    given = features((5, 4, 8))
+def test_features_are_standardised_and_a_constant_one_only_centred():
+    given, made = features((5, 4, 8)), head(5)
     given.maps[0][:, 0] = 7.0
-    made = head(5)
-    made.standardise_by(made.cells(given).permute(0, 2, 3, 1).reshape(-1, 5))
-    cells = made.cells(given).transpose(0, 1).flatten(1)
-    assert torch.allclose(cells.mean(1), torch.zeros(5), atol=1e-5)
-    assert torch.allclose(cells.std(1, correction=0), torch.tensor([0.0, 1, 1, 1, 1]), atol=1e-4)
+    cells = side_by_side(given.maps).permute(0, 2, 3, 1).reshape(-1, 5)
+    made.standardise_by(cells)
+    std = cells.std(0, correction=0)
+    standard = (cells - cells.mean(0)) / torch.where(std > 1e-8, std, 1.0)
+    expected = made.linear(standard.view(2, 4, 4, 5).permute(0, 3, 1, 2))
+    plain = Features(maps=given.maps, strides=[1], pooled=given.pooled)
+    assert torch.allclose(made(plain), expected, atol=1e-5)

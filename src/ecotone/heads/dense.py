@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -40,21 +41,24 @@ class PixelHead(Head):
         self.mean = cells.mean(0)
         self.std = torch.where(std > 1e-8, std, 1.0)
 
-    def cells(self, features: Features) -> Tensor:
-        """(N, C, h, w) the maps side by side on the grid of the finest, standardised."""
-        finest = max((m.shape[-2:] for m in features.maps), key=lambda size: size[0])
-        maps = [m if m.shape[-2:] == finest else _enlarge(m, finest) for m in features.maps]
-        stacked = torch.cat(maps, 1).float()
-        return (stacked - _column(self.mean)) / _column(self.std)
-
     def forward(self, features: Features) -> Tensor:
         """(N, K, H, W) scores of the pixels."""
-        scores = self.linear(self.cells(features))
+        # The standardisation is folded into the layer: one pass over the maps instead of three.
+        weight = self.linear.weight / _column(self.std)
+        bias = cast(Tensor, self.linear.bias) - (weight * _column(self.mean)).sum((1, 2, 3))
+        scores = F.conv2d(side_by_side(features.maps).float(), weight, bias)
         stride, (h, w) = min(features.strides), scores.shape[-2:]
         return scores if stride == 1 else _enlarge(scores, (h * stride, w * stride))
 
     def config(self) -> dict[str, Any]:
         return {"features": self.linear.in_channels, "outputs": self.linear.out_channels}
+
+
+def side_by_side(maps: Sequence[Tensor]) -> Tensor:
+    """(N, C, h, w) maps of several layers put together on the grid of the finest."""
+    finest = max((m.shape[-2:] for m in maps), key=lambda size: size[0])
+    same = [m if m.shape[-2:] == finest else _enlarge(m, finest) for m in maps]
+    return same[0] if len(same) == 1 else torch.cat(same, 1)
 
 
 def _enlarge(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -81,7 +81,7 @@ class Predictor(nn.Module):
     def decide(self, given: Tensor) -> Tensor:
         """Decisions on answers (N, K, ...): class indices (N, ...), yes or no by the thresholds, or the values."""
         if self.task in ("classification", "segmentation"):
-            return given.argmax(1)
+            return given.max(1).indices  # as argmax, several times faster over the channels of an image
         if self.task == "multilabel":
             limits = torch.tensor(self.thresholds, device=given.device)
             return given >= limits.view(-1, *[1] * (given.ndim - 2))

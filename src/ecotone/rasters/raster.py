@@ -203,9 +203,16 @@ def observed(values: NDArray[Any], nodata: float | None, unit: Unit) -> NDArray[
     """Which pixels (H, W) of values (C, H, W) were observed, by the no-data value and NaN."""
     good = np.ones(values.shape[1:], bool)
     if values.dtype.kind == "f":
-        good &= ~np.isnan(values).any(0)
-    if nodata is not None and not np.isnan(nodata):
-        gone = values == nodata
-        dark = nodata == 0 and unit.offset == 0
-        good &= ~(gone.all(0) if dark else gone.any(0))
-    return good
+        for band in values:
+            good &= ~np.isnan(band)
+    if nodata is None or np.isnan(nodata):
+        return good
+    # Band by band: masks of all bands at once would cost several times the memory and time.
+    if nodata != 0 or unit.offset != 0:  # a zero is a dark value too, unless the stored numbers begin elsewhere
+        for band in values:
+            good &= band != nodata
+        return good
+    some = np.zeros_like(good)
+    for band in values:
+        some |= band != 0
+    return good & some

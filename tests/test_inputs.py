@@ -270,6 +270,15 @@ def test_rgb8_leaves_8_bit_images_alone():
     assert rgb8(image) is image
 
 
+def test_rgb8_picks_the_colours_of_8_bit_images_and_does_not_stretch_them():
+    image = images(
+        ("B1", "B2", "B3", "B4"), value=torch.tensor([[1.0, 2.0, 3.0, 4.0]]), name="uint8", sensor="landsat7-etm"
+    )
+    shown = rgb8(image)
+    assert (shown.bands, shown.sensor) == (("R", "G", "B"), "rgb")
+    assert shown.pixels[0, 0, :, 0, 0].tolist() == [3, 2, 1]
+
+
 @pytest.mark.parametrize(
     "image",
     [

@@ -317,29 +317,33 @@ class InputSpec(_Strict):
 def rgb8(image: ImageBatch, *, reflectance: tuple[float, float] = (0.0, 0.3)) -> ImageBatch:
     """The named display conversion: red, green and blue reflectance stretched linearly to 8-bit brightness.
 
+    Brightness that is 8-bit already is not stretched; of a sensor with more bands, red, green and blue are taken.
+
     Args:
-        image: Reflectance of a sensor with red, green and blue bands.
+        image: Reflectance, or 8-bit brightness, of a sensor with red, green and blue bands.
         reflectance: Fractions shown as 0 and 255; values outside are clipped.
 
     Returns:
         Bands R, G, B in unit ``uint8`` (float values, not rounded).
 
     Raises:
-        InputError: The image is not reflectance, or its sensor has no such bands.
+        InputError: The image is neither, or its sensor has no such bands.
     """
-    if image.unit == unit("uint8"):
+    shown = image.unit == unit("uint8")
+    if shown and set(image.bands) <= {"R", "G", "B"}:
         return image
     names = {plain_band_name(n): i for i, n in enumerate(image.bands)}
     bands = [sensor(image.sensor).common(c) for c in ("red", "green", "blue")] if image.sensor else [None]
     order = [names.get(plain_band_name(b.name)) if b else None for b in bands]
-    if image.unit.quantity != "reflectance" or len(order) != 3 or None in order:
+    if not (shown or image.unit.quantity == "reflectance") or len(order) != 3 or None in order:
         raise InputError(
-            "the display conversion rgb8 needs reflectance with red, green and blue bands of a known sensor",
+            "the display conversion rgb8 needs reflectance or 8-bit values with red, green and blue of a known sensor",
             found=f"{image.sensor or 'no sensor'}, bands {', '.join(image.bands)}, unit {image.unit}",
         )
-    low, high = reflectance
-    values = image.unit.to(unit("reflectance"), image.pixels[:, :, order])
-    pixels = ((values - low) / (high - low)).clamp(0, 1) * 255
+    pixels = image.pixels[:, :, order]
+    if not shown:
+        low, high = reflectance
+        pixels = ((image.unit.to(unit("reflectance"), pixels) - low) / (high - low)).clamp(0, 1) * 255
     return replace(image, pixels=pixels, bands=("R", "G", "B"), unit=unit("uint8"), sensor="rgb", levels=())
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecotone.embeddings import open_store, search
+from ecotone.embeddings import open_source, open_store, search
 from ecotone.errors import CheckpointError, DataError
 from ecotone.inference import EmbedOptions, embed_query, embed_raster
-from ecotone.inference.pictures import open_source, write_hits
+from ecotone.inference.pictures import write_hits
 from ecotone.rasters import open_raster
 
 

@@ -61,7 +61,7 @@ def search(
     opened = embeddings.open_store(store)
     query: dict[str, Any] = {}
     with warnings_printed(), ExitStack() as files:
-        source = files.enter_context(pictures.open_source(opened.parts[0])) if picture else None
+        source = files.enter_context(embeddings.open_source(opened.parts[0])) if picture else None
         image = None
         if point is not None:
             query["point"] = embeddings.parse_point(point)

@@ -11,12 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ecotone.embeddings import Hit, Part, Store
+from ecotone.embeddings import Hit, Store
 from ecotone.embeddings.search import row_at
-from ecotone.errors import DataError
 from ecotone.files import replacing
-from ecotone.rasters import Raster, open_raster
-from ecotone.rasters.remote import is_remote
+from ecotone.rasters import Raster
 from ecotone.samples import Image
 from ecotone.sensors import Unit, sensor, unit
 
@@ -39,33 +37,6 @@ class Tile:
     pixels: np.ndarray
     caption: str
     cell: tuple[int, int, int] | None = None
-
-
-def open_source(part: Part) -> Raster:
-    """The raster that a source's rows were made from: where it was, or beside them.
-
-    Raises:
-        DataError: It is in neither place.
-    """
-    facts = part.raster
-    beside = tuple(str(part.path.parent / Path(p).name) for p in facts.paths)
-    paths = next((p for p in (facts.paths, beside) if all(is_remote(f) or Path(f).is_file() for f in p)), None)
-    if paths is None:
-        raise DataError(
-            f"the source raster {facts.name} is not where it was embedded, so no picture can be cut from it",
-            found="no such file",
-            expected=", ".join(facts.paths),
-            mend="Put it there or beside the store, or search without --picture.",
-        )
-    source = paths[0] if len(paths) == 1 else list(paths)
-    return open_raster(
-        source,
-        sensor=facts.sensor,
-        bands=facts.bands,
-        unit=facts.unit,
-        gsd=part.facts.gsd if part.facts.gsd_source == "declared" else None,
-        level=facts.level,
-    )
 
 
 def cut(raster: Raster, store: Store, row: int, col: int, caption: str) -> Tile:

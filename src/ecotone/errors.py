@@ -29,6 +29,10 @@ class DataError(EcotoneError):
     """A file, folder or label that cannot be used as it is."""
 
 
+class OutputError(DataError):
+    """A file that cannot be written: the disk is full, or the folder is not ours."""
+
+
 class InputError(EcotoneError):
     """An image that does not meet a model's InputSpec."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ecotone.errors import DataError
+from ecotone.errors import DataError, OutputError
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path``, renamed to it when the block ends well and removed when it does not.
 
     Raises:
-        DataError: The disk is full or the folder cannot be written.
+        OutputError: The disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -71,7 +71,7 @@ def append(path: Path, content: bytes) -> None:
     """Add to the end of a file and see it onto the disk; the file is made where it is absent.
 
     Raises:
-        DataError: The disk is full or the file cannot be written.
+        OutputError: The disk is full or the file cannot be written.
     """
     with write_errors(path), path.open("ab") as file:
         file.write(content)
@@ -84,14 +84,14 @@ def write_errors(path: Path) -> Iterator[None]:
     """Say in one sentence why ``path`` cannot be written.
 
     Raises:
-        DataError: The disk is full or the file cannot be written.
+        OutputError: The disk is full or the file cannot be written.
     """
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "no space left on the disk" if full else (error.strerror or str(error))
-        raise DataError(f"cannot write {path}: {what}", mend="Free some space, or write elsewhere.") from error
+        raise OutputError(f"cannot write {path}: {what}", mend="Free some space, or write elsewhere.") from error
 
 
 def cache_folder(part: str) -> Path:

@@ -28,6 +28,7 @@ def facts_of():
             "min_valid": 0.5,
             "conversion": None,
             "source_id": name,
+            "uri": f"/data/{name}",
             "gsd": 10.0,
             "gsd_source": "georeference",
             "model_hash": "m" * 16,

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
 
 from ecotone.cli.output import JsonOption, console, write_json
+from ecotone.cli.raster_progress import RasterProgress
 
 if TYPE_CHECKING:
     from ecotone.weights import Model
@@ -35,13 +36,17 @@ def register(app: typer.Typer) -> None:
 
 
 def embed(
-    raster: Annotated[str, typer.Argument(help="A file, a Sentinel-2 product, or a folder of per-band files.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE…", help="Files, folders, patterns, @list files, .SAFE, zips, URLs.")
+    ],
     model: Annotated[Path, typer.Option("--model", help="Run or model folder.")],
-    out: Annotated[Path, typer.Option("--out", help="A .parquet file, or a folder.")],
+    out: Annotated[Path, typer.Option("--out", help="A .parquet file for one source, or a folder for any number.")],
     per: Annotated[str, typer.Option(help="One embedding per chip or per patch.")] = "chip",
     chip: Annotated[int | None, typer.Option(help="Side of a window in pixels; default: the model's own.")] = None,
     overlap: Annotated[int, typer.Option(help="Pixels by which windows overlap.")] = 0,
     min_valid: Annotated[float, typer.Option(help="Smallest share of valid pixels to embed.")] = 0.5,
+    dtype: Annotated[str, typer.Option(help="How vectors are stored: float32, float16 or int8.")] = "float32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Embed also what the folder holds already.")] = False,
     sensor: SensorOption = None,
     bands: BandsOption = None,
     unit: UnitOption = None,
@@ -52,29 +57,43 @@ def embed(
     device: DeviceOption = "auto",
     json_: JsonOption = None,
 ) -> None:
-    """Turn a raster of any size into embeddings: GeoParquet, and its principal components as COG and PNG.
+    """Turn rasters of any size into embeddings: GeoParquet, and their principal components as COG and PNG.
 
     Example: ecotone embed scene.tif --model runs/s2 --out scene.parquet
 
-    Example: ecotone embed scene.tif --model runs/s2 --out maps/ --per patch --json -
+    Example: ecotone embed scenes/ 'more/*.tif' --model runs/s2 --out store --per patch --json -
     """
-    from ecotone.inference import EmbedOptions, embed_raster
+    from ecotone.errors import RecipeError
+    from ecotone.inference import EmbedOptions
+    from ecotone.inference.embed import SUFFIXES
 
-    options: dict[str, Any] = {"per": per, "chip": chip, "overlap": overlap, "min_valid": min_valid}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        warnings_printed(),
-        open_image(raster, sensor, bands, unit, gsd, mask) as opened,
-        Progress(*columns, console=console) as progress,
-    ):
-        task = progress.add_task(f"{Path(raster).name}, windows")
+    settings: dict[str, Any] = {"per": per, "chip": chip, "overlap": overlap, "min_valid": min_valid, "dtype": dtype}
+    settings |= {"convert": convert, "batch_size": batch_size}
+    given: dict[str, Any] = {"options": EmbedOptions(**settings), "command": shlex.join(["ecotone", *sys.argv[1:]])}
+    choices = {"sensor": sensor, "bands": split_names(bands), "unit": unit, "gsd": gsd, "mask": mask}
+    if out.suffix not in SUFFIXES:
+        return _many(sources, choices, load_on(model, device), out, overwrite, given, json_)
+    if len(sources) > 1:
+        raise RecipeError("a file holds the embeddings of one source", found=str(out), mend="Give --out a folder.")
+    _one(sources[0], choices, load_on(model, device), out, given, json_)
+
+
+def _one(
+    source: str, choices: dict[str, Any], model: Model, out: Path, given: dict[str, Any], json_: str | None
+) -> None:
+    from ecotone.inference import embed_raster
+    from ecotone.rasters import open_raster
+
+    with warnings_printed(), open_raster(source, **choices) as raster, RasterProgress() as bars:
+        mpix = raster.shape[0] * raster.shape[1] / 1e6
         summary = embed_raster(
-            load_on(model, device),
-            opened,
+            model,
+            raster,
             out=out,
-            options=EmbedOptions(**options, convert=convert, batch_size=batch_size),
-            command=shlex.join(["ecotone", *sys.argv[1:]]),
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            on_progress=lambda done, total: bars.show(
+                Path(source).name, 0, done, total, mpix * done / total, mpix * done / total * (raster.gsd or 0) ** 2
+            ),
+            **given,
         )
     gsd_text = "unknown GSD" if summary.gsd is None else f"{summary.gsd:g} m per pixel ({summary.gsd_source})"
     console.print(
@@ -86,14 +105,54 @@ def embed(
     write_json(json_, summary.as_json())
 
 
+def _many(
+    sources: list[str],
+    choices: dict[str, Any],
+    model: Model,
+    out: Path,
+    overwrite: bool,
+    given: dict[str, Any],
+    json_: str | None,
+) -> None:
+    from ecotone.inference import embed_sources
+    from ecotone.rasters import list_sources
+
+    listed = list_sources(sources)
+    with warnings_printed(), RasterProgress(len(listed)) as bars:
+        report = embed_sources(
+            model,
+            listed,
+            out=out,
+            choices=choices,
+            overwrite=overwrite,
+            on_progress=lambda s: bars.show(Path(str(s.source)).name, s.number, s.done, s.total, s.mpix, s.km2),
+            **given,
+        )
+    speed = f", {report.mpix / report.seconds:.2f} MPix/s" if report.embedded else ""
+    console.print(
+        f"{len(report.embedded)} sources embedded, {len(report.skipped)} done before, "
+        f"{len(report.quarantine)} in quarantine, {report.seconds:.1f} s{speed}"
+    )
+    console.print(f"{report.store}: {report.rows} embeddings of {report.sources} sources", highlight=False)
+    for reason in report.quarantine.values():
+        console.print(f"[bold red]Quarantine:[/] {escape(reason)}", highlight=False, soft_wrap=True)
+    write_json(json_, report.as_json())
+    if report.quarantine:
+        raise typer.Exit(1)
+
+
 def open_image(
     path: str, sensor: str | None, bands: str | None, unit: str | None, gsd: float | None, mask: str | None = None
 ) -> Any:  # a Raster: rasters are imported late, so that --help stays quick
     """A raster with what the command line declares about it."""
     from ecotone.rasters import open_raster
 
-    names = [b.strip() for b in bands.split(",")] if bands else None
-    return open_raster(path, sensor=sensor, bands=names, unit=unit, gsd=gsd, mask=mask)
+    return open_raster(path, sensor=sensor, bands=split_names(bands), unit=unit, gsd=gsd, mask=mask)
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """The names in ``B2,B3,B4``."""
+    return [name.strip() for name in text.split(",")] if text else None
 
 
 def load_on(folder: Path, device: str) -> Model:

@@ -3,7 +3,7 @@
 from ecotone.embeddings.change import Change, write_change
 from ecotone.embeddings.change_scores import ChangeScore, score_change
 from ecotone.embeddings.classes import classes_at
-from ecotone.embeddings.components import Components, fit_components, write_components
+from ecotone.embeddings.components import Components, fit_components, write_components, write_pictures
 from ecotone.embeddings.folder import delete_source
 from ecotone.embeddings.geometry import GeometryReport, geometry_report, write_geometry_page
 from ecotone.embeddings.parts import Part
@@ -39,4 +39,5 @@ __all__ = [
     "write_components",
     "write_geojson",
     "write_geometry_page",
+    "write_pictures",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 from affine import Affine
 from PIL import Image as Picture
 
+from ecotone.embeddings.folder import PICTURES, picture_files
 from ecotone.embeddings.parts import Part
 from ecotone.embeddings.sampling import take_vectors
 from ecotone.embeddings.schema import SourceFacts
-from ecotone.embeddings.store import Store
+from ecotone.embeddings.store import Store, open_store
 from ecotone.files import replacing
 from ecotone.rasters import write_cog
 
@@ -85,6 +87,27 @@ def write_components(part: Part, components: Components, tif: Path, png: Path) -
         tags={"ecotone_version": facts.ecotone_version, "model_hash": facts.model_hash, "source": facts.raster.name},
     )
     _write_png(image, png)
+
+
+def write_pictures(folder: Path) -> None:
+    """Write the pictures that a store still lacks, in the colours of those that it has.
+
+    The components are fitted on the store once and kept beside the pictures, so that the colours of all its sources
+    compare; without the folder of pictures they are fitted and all pictures drawn anew.
+    """
+    store = open_store(folder)
+    lacking = [p for p in store.parts if not all(f.is_file() for f in picture_files(folder, p.facts.source_id))]
+    if not lacking:
+        return
+    kept = folder / PICTURES / "components.json"
+    if kept.is_file():
+        components = Components(**{n: np.array(v) for n, v in json.loads(kept.read_text()).items()})
+    else:
+        components = fit_components(store)
+        with replacing(kept) as temporary:
+            temporary.write_text(json.dumps({n: v.tolist() for n, v in vars(components).items()}))
+    for part in lacking:
+        write_components(part, components, *picture_files(folder, part.facts.source_id))
 
 
 def grid_transform(facts: SourceFacts) -> Affine:

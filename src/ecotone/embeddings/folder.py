@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from ecotone.embeddings.parts import bad_facts
+from ecotone.embeddings.parts import bad_facts, open_part
 from ecotone.embeddings.schema import StoreFacts
 from ecotone.errors import DataError
-from ecotone.files import replacing
+from ecotone.files import replacing, write_errors
 
-FACTS_FILE, SOURCES = "store.json", "sources"
-_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
-
-
-def source_id(uri: str) -> str:
-    """The name of a source within a store: its file name, made plain, and eight digits of the hash of where it lies.
-
-    Two scenes of one name in different folders get different ids, and an id never leads out of the store's folder.
-
-    Args:
-        uri: Absolute path or URL.
-    """
-    name = _PLAIN.sub("-", Path(uri).name).strip(".-")[:80] or "source"
-    return f"{name}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
+FACTS_FILE, SOURCES, PICTURES, GRIDS, QUARANTINE = "store.json", "sources", "pictures", "grids", "quarantine.json"
+LOCK = ".lock"
 
 
 def source_file(folder: Path, name: str) -> Path:
@@ -39,74 +30,156 @@ def source_files(folder: Path) -> list[Path]:
     return sorted((folder / SOURCES).glob("[!.]*.parquet"))
 
 
+def picture_files(folder: Path, name: str) -> tuple[Path, Path]:
+    """The COG and the PNG of a source's principal components."""
+    return folder / PICTURES / f"{name}.tif", folder / PICTURES / f"{name}.png"
+
+
+def grid_folder(folder: Path, name: str) -> Path:
+    """The Zarr grid of a source."""
+    return folder / GRIDS / f"{name}.zarr"
+
+
 def read_facts(folder: Path) -> StoreFacts:
     """The facts that all sources of a folder share.
 
     Raises:
-        DataError: They are damaged, or of another version.
+        DataError: They are lost, damaged, or of another version.
     """
     path = folder / FACTS_FILE
     try:
         return StoreFacts.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(
+            f"the store {folder} has lost its {FACTS_FILE}", mend="Put it back, or embed into another folder."
+        ) from error
     except ValidationError as error:
         raise bad_facts(path, error) from error
 
 
 def begin_folder(folder: Path, facts: StoreFacts) -> None:
-    """Make a folder ready for sources with these facts.
+    """Make a folder ready for sources with these facts; one without sources takes any.
 
     Raises:
         DataError: It holds embeddings of another model, or made with other settings; or it cannot be written.
     """
-    if (folder / FACTS_FILE).exists():
-        return check_facts(folder, facts)
+    if source_files(folder):
+        return check_facts(folder, facts.shared.model_dump(), read_facts(folder))
+    with write_errors(folder):
+        if (folder / PICTURES).exists():
+            shutil.rmtree(folder / PICTURES)  # in the colours of other embeddings
     with replacing(folder / FACTS_FILE) as temporary:
         temporary.write_text(facts.shared.model_dump_json(indent=1) + "\n")
 
 
-def check_facts(where: Path, facts: StoreFacts, own: StoreFacts | None = None) -> None:
+def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Check that a path is a store of several sources made with these settings, or may become one.
+
+    Raises:
+        DataError: It is a file, a folder with other content, or a store made with other settings.
+    """
+    if folder.is_file():
+        raise DataError(f"{folder} is a file", expected="a .parquet file or a folder", mend="Choose another --out.")
+    if source_files(folder):
+        return check_facts(folder, settings, read_facts(folder))
+    if (folder / FACTS_FILE).is_file():
+        return
+    odd = [f.name for f in folder.glob("[!.]*") if f.name not in (QUARANTINE, SOURCES)]
+    if odd:
+        raise DataError(
+            f"{folder} is not empty and holds no store of several sources",
+            found=", ".join(sorted(odd)[:3]),
+            mend="Choose another --out.",
+        )
+
+
+def check_facts(where: Path, facts: Mapping[str, Any], own: StoreFacts) -> None:
     """Check that rows with these facts belong into a store.
 
     Args:
-        where: The store's folder, for its facts and the sentence.
-        facts: Those of the rows.
-        own: The store's; None to read them.
+        where: The store or the file, for the sentence.
+        facts: Some or all of the facts of the rows.
+        own: Those of the store.
 
     Raises:
         DataError: They differ.
     """
-    own = own or read_facts(where)
-    other = {n: (getattr(facts, n), getattr(own, n)) for n in StoreFacts.model_fields}
-    differ = {n: pair for n, pair in other.items() if pair[0] != pair[1]}
+    differ = {n: v for n, v in facts.items() if v != getattr(own, n)}
     if differ:
         raise DataError(
-            f"the store {where} holds embeddings that do not compare with these: {' and '.join(differ)} differ",
-            found=", ".join(f"{n} {mine}" for n, (mine, _) in differ.items()),
-            expected=", ".join(f"{n} {theirs}" for n, (_, theirs) in differ.items()),
-            mend="Use the model and the settings of the store, or choose another --out.",
+            f"the embeddings in {where} do not compare with those of the store: {' and '.join(differ)} differ",
+            found=", ".join(f"{n} {v}" for n, v in differ.items()),
+            expected=", ".join(f"{n} {getattr(own, n)}" for n in differ),
+            mend="Use the model and the settings that made the store, or another --out.",
         )
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a store for writing; files that a killed writer left half-written are removed first.
+
+    Raises:
+        DataError: Another process writes into it, or the folder cannot be written.
+    """
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DataError(f"another process writes into the store {folder}", mend="Wait until it ends.") from None
+    try:
+        with write_errors(folder):
+            for place in (folder, folder / SOURCES, folder / PICTURES, folder / GRIDS):
+                for left in place.glob(".*.tmp"):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+    finally:
+        lock.release()
+
+
 def delete_source(folder: str | Path, name: str) -> bool:
-    """Remove the rows of a source from a store; its grid and picture with them. Safe to repeat.
+    """Remove a source from a store: its rows, then its pictures and its grid. Safe to repeat.
 
     Args:
         folder: The store.
-        name: The source's id.
+        name: The id of the source, or the path or URL that was embedded.
 
     Returns:
-        Whether it was there.
+        Whether its rows were there.
 
     Raises:
-        DataError: The folder is no store, or the name is no id.
+        DataError: The folder is no store, or another process writes into it.
     """
     folder = Path(folder)
-    read_store = folder / FACTS_FILE
-    if not read_store.is_file():
+    if not (folder / FACTS_FILE).is_file():
         raise DataError(f"{folder} is not a store with several sources", expected=f"a folder with {FACTS_FILE}")
-    if name != Path(name).name or name in ("", ".", ".."):
-        raise DataError("a source id is a plain name", found=repr(name), expected=f"a file name of {folder / SOURCES}")
-    file = source_file(folder, name)
-    was_there = file.exists()
-    file.unlink(missing_ok=True)
-    return was_there
+    with locked(folder):
+        file = next((f for f in source_files(folder) if _is_source(f, name)), None)
+        own = name if file is None else file.stem
+        if file is not None:
+            file.unlink(missing_ok=True)
+        if Path(own).name == own:  # else it is no id, and must not lead out of the store
+            delete_extras(folder, own)
+    return file is not None
+
+
+def delete_extras(folder: Path, name: str) -> None:
+    """Remove what is made from a source's rows: pictures and grid."""
+    with write_errors(folder):
+        for picture in picture_files(folder, name):
+            picture.unlink(missing_ok=True)
+        grid = grid_folder(folder, name)
+        if grid.exists():
+            # Renamed first, so that a stopped deletion leaves no half grid under the final name.
+            shutil.rmtree(grid.rename(grid.with_name(f".{grid.name}.tmp")))
+
+
+def _is_source(file: Path, name: str) -> bool:
+    if file.stem == name:
+        return True
+    try:
+        facts = open_part(file).facts
+    except DataError:
+        return False  # a damaged file has no other name than its own
+    return facts.uri in (name, str(Path(name).resolve()))

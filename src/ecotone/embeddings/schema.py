@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -55,11 +54,6 @@ class RasterFacts(_Strict):
     level: str | None = None
     mask: str | None = None
     origin: dict[str, str] = {}
-
-    @property
-    def uri(self) -> str:
-        """The file, or the folder of several; the ``source`` of its rows."""
-        return self.paths[0] if len(self.paths) == 1 else str(Path(self.paths[0]).parent)
 
     @property
     def affine(self) -> Affine:
@@ -119,6 +113,9 @@ class SourceFacts(StoreFacts):
 
     Attributes:
         source_id: Name of the source, unique within its store.
+        uri: Full path or URL of the source; the ``source`` of its rows.
+        choices: What the user declared about it, by the argument of ``open_raster``.
+        stamp: Sizes and times of change of its files; None where they are not local.
         gsd: Metres per pixel that the model was told; None when unknown.
         gsd_source: ``declared``, ``georeference``, ``assumed`` … or ``unknown``.
         raster: The raster that was embedded.
@@ -127,6 +124,9 @@ class SourceFacts(StoreFacts):
     """
 
     source_id: str
+    uri: str
+    choices: dict[str, Any] = {}
+    stamp: str | None = None
     gsd: float | None
     gsd_source: str
     raster: RasterFacts
@@ -137,7 +137,13 @@ class SourceFacts(StoreFacts):
     @classmethod
     def _from_version_1(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("schema_version") == 1 and "raster" in data:
-            return {**data, "schema_version": SCHEMA_VERSION, "source_id": data["raster"]["name"]}
+            raster = data["raster"]
+            return {
+                **data,
+                "schema_version": SCHEMA_VERSION,
+                "source_id": raster["name"],
+                "uri": raster["paths"][0],
+            }
         return data
 
     @property

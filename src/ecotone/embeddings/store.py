@@ -133,7 +133,7 @@ def _open_folder(folder: Path) -> Store:
     facts, parts, first = read_facts(folder), [], 0
     for file in source_files(folder):
         part = open_part(file, first)
-        check_facts(file, part.facts, facts)
+        check_facts(file, part.facts.shared.model_dump(), facts)
         parts.append(part)
         first += part.count
     if not first:

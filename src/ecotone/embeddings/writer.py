@@ -134,7 +134,7 @@ class StoreWriter:
             "valid_fraction": rows.valid_fraction,
             "gsd": [facts.gsd] * n,
             "time": times,
-            "source": [raster.uri] * n,
+            "source": [facts.uri] * n,
             "model_hash": [facts.model_hash] * n,
             "spec_hash": [facts.spec_hash] * n,
             "scale": scale,

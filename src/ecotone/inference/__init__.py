@@ -1,6 +1,7 @@
 """Models over rasters of any size."""
 
 from ecotone.inference.embed import EmbeddingSummary, embed_raster
+from ecotone.inference.embed_store import Step, StoreReport, embed_sources
 from ecotone.inference.embedder import EmbedOptions
 from ecotone.inference.loaded import Loaded, load
 from ecotone.inference.predict import Prediction, PredictOptions, predict_raster
@@ -14,8 +15,11 @@ __all__ = [
     "Loaded",
     "PredictOptions",
     "Prediction",
+    "Step",
+    "StoreReport",
     "embed_query",
     "embed_raster",
+    "embed_sources",
     "load",
     "predict_raster",
 ]

@@ -1,4 +1,4 @@
-"""Embed a raster of any size into a GeoParquet file with a picture of its principal components."""
+"""Embed a raster of any size into a store: GeoParquet, with a picture of its principal components."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import ecotone
-from ecotone.embeddings import RasterFacts, SourceFacts, StoreWriter, fit_components, open_store, write_components
+from ecotone.embeddings import SourceFacts, StoreWriter, fit_components, open_store, write_components, write_pictures
+from ecotone.embeddings.folder import begin_folder, check_folder, delete_extras, locked, picture_files, source_file
 from ecotone.errors import DataError
 from ecotone.files import replacing
-from ecotone.inference.embedder import Embedder, EmbedOptions, nothing_valid, spec_hash
+from ecotone.inference.embed_facts import raster_facts, settings_of, source_facts
+from ecotone.inference.embedder import Embedder, EmbedOptions, nothing_valid
 from ecotone.rasters import Raster
+from ecotone.rasters.listing import source_id
 from ecotone.weights import Model
 
-DEFAULT_NAME = "embeddings.parquet"
 SUFFIXES = (".parquet", ".geoparquet")
 
 
@@ -68,103 +69,111 @@ def embed_raster(
     Args:
         model: The model.
         raster: A georeferenced raster that meets the model's InputSpec.
-        out: A ``.parquet`` file, whose pictures stand beside it as ``.pca.tif`` and ``.pca.png``, or a folder that
-            gets ``embeddings.parquet``, ``pca.tif`` and ``pca.png``.
+        out: A ``.parquet`` file, whose pictures stand beside it as ``.pca.tif`` and ``.pca.png``; or a folder, a store
+            of several sources to which this one is added, in place of its earlier rows.
         options: How to cut the raster up.
         command: The command that asked for it, kept as provenance.
         on_progress: Called with the windows done and their total.
 
     Raises:
-        DataError: The raster has no georeference, or not one window has enough valid pixels.
+        DataError: The raster has no georeference, or not one window has enough valid pixels; or the store was made by
+            another model or with other settings.
         InputError: The raster does not meet the InputSpec.
     """
     started = time.perf_counter()
-    table, tif, png = output_files(out)
+    out, options = Path(out), options or EmbedOptions()
+    uri = _uri(raster)
+    embedder = georeferenced(model, raster, options)
+    if out.suffix in SUFFIXES:
+        facts = source_facts(embedder, name=raster.name, uri=uri, command=command)
+        tif, png = out.with_suffix(".pca.tif"), out.with_suffix(".pca.png")
+        with replacing(out) as temporary:
+            rows = write_rows(embedder, facts, temporary, on_progress)
+            # The table comes last: where it stands, its pictures stand too.
+            store = open_store(temporary)
+            write_components(store.parts[0], fit_components(store), tif, png)
+    else:
+        name = source_id(Path(uri).name, str(Path(uri).resolve()))
+        tif, png = picture_files(out, name)
+        check_folder(out, settings_of(model, options))
+        with locked(out):
+            facts = source_facts(embedder, name=name, uri=uri, command=command)
+            rows = add_source(out, embedder, facts, on_progress)
+            write_pictures(out)
+        out = source_file(out, name)
+    return summarise(embedder, rows, time.perf_counter() - started, {"embeddings": out, "pca_tif": tif, "pca_png": png})
+
+
+def georeferenced(model: Model, raster: Raster, options: EmbedOptions) -> Embedder:
+    """An embedder for a raster that has a place.
+
+    Raises:
+        DataError: It has none, or no polygon in longitude and latitude.
+        InputError: It does not meet the model's InputSpec.
+    """
     if raster.crs is None or raster.place is None:
         raise DataError(
             f"{raster.paths[0]} has no usable georeference, so its embeddings would have no place",
             expected="a CRS and a transform",
             mend="Set them with: gdal_edit.py -a_srs EPSG:CODE -a_ullr WEST NORTH EAST SOUTH FILE",
         )
-    embedder = Embedder(model, raster, options or EmbedOptions())
-    facts = store_facts(embedder, command)
-    facts.raster.polygon()  # a scene that has no polygon is refused before any work
-    with replacing(table) as temporary:
-        with StoreWriter(temporary, facts) as writer:
-            for rows in embedder.rows(on_progress):
-                writer.write(rows)
-        if not writer.rows:
-            raise nothing_valid(embedder)
-        # The table comes last: where it stands, its pictures stand too.
-        store = open_store(temporary)
-        write_components(store.parts[0], fit_components(store), tif, png)
-    files = {"embeddings": str(table), "pca_tif": str(tif), "pca_png": str(png)}
-    return _summary(embedder, writer.rows, time.perf_counter() - started, files)
+    embedder = Embedder(model, raster, options)
+    raster_facts(raster).polygon()  # a scene that has no polygon is refused before any work
+    return embedder
 
 
-def output_files(out: str | Path) -> tuple[Path, Path, Path]:
-    """The table, the COG and the PNG that belong to an output path.
+def write_rows(
+    embedder: Embedder, facts: SourceFacts, path: Path, on_progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Write the rows of one source and return how many they are.
 
     Raises:
-        DataError: The path is a file of another kind.
+        DataError: The source has no valid pixels, or the file cannot be written.
     """
-    out = Path(out)
-    if out.suffix in SUFFIXES:
-        return out, out.with_suffix(".pca.tif"), out.with_suffix(".pca.png")
-    if out.is_file():
-        raise DataError(f"{out} is a file", expected="a .parquet file or a folder", mend="Choose another --out.")
-    return out / DEFAULT_NAME, out / "pca.tif", out / "pca.png"
+    with StoreWriter(path, facts) as writer:
+        for rows in embedder.rows(on_progress):
+            writer.write(rows)
+    if not writer.rows:
+        raise nothing_valid(embedder)
+    return writer.rows
 
 
-def store_facts(embedder: Embedder, command: str = "") -> SourceFacts:
-    """The facts of the store that an embedder fills."""
-    options, raster = embedder.options, embedder.raster
-    crs, t = raster.crs, raster.transform
-    files = [Path(p) for p in raster.paths]
-    return SourceFacts(
-        dimension=embedder.dimension,
-        per=options.per,
-        chip=embedder.chip,
-        overlap=options.overlap,
-        cell=embedder.cells.cell,
-        step=embedder.cells.step,
-        min_valid=options.min_valid,
-        conversion=options.convert,
-        gsd=embedder.gsd,
-        gsd_source=embedder.gsd_source,
-        model_hash=embedder.model.hash,
-        spec_hash=spec_hash(embedder.model.encoder.spec),
-        source_id=raster.name,
-        raster=RasterFacts(
-            paths=tuple(str(f.resolve()) if f.exists() else str(f) for f in files),
-            name=raster.name,
-            crs=crs.to_string() if crs else "",
-            transform=(t.a, t.b, t.c, t.d, t.e, t.f),
-            shape=raster.shape,
-            bands=raster.bands,
-            unit=raster.unit.name,
-            sensor=raster.sensor,
-            level=raster.level,
-            mask=raster.mask,
-            origin=dict(raster.origin),
-        ),
-        command=command,
-        ecotone_version=ecotone.__version__,
-    )
+def add_source(
+    folder: Path, embedder: Embedder, facts: SourceFacts, on_progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Write the rows of one source into a store that is held, in place of its earlier ones; returns how many.
+
+    Raises:
+        DataError: The store holds other embeddings, the source has no valid pixels, or a file cannot be written.
+    """
+    with replacing(source_file(folder, facts.source_id)) as temporary:
+        rows = write_rows(embedder, facts, temporary, on_progress)
+        begin_folder(folder, facts)
+        delete_extras(folder, facts.source_id)
+    return rows
 
 
-def _summary(embedder: Embedder, rows: int, seconds: float, files: dict[str, str]) -> EmbeddingSummary:
-    pixels = embedder.raster.shape[0] * embedder.raster.shape[1]
+def summarise(embedder: Embedder, rows: int, seconds: float, files: dict[str, Path]) -> EmbeddingSummary:
+    """What was embedded of one source."""
+    mpix, km2 = embedder.extent
     return EmbeddingSummary(
         rows=rows,
         dimension=embedder.dimension,
         dropped=embedder.dropped,
         seconds=seconds,
-        km2_per_s=None if embedder.gsd is None else pixels * embedder.gsd**2 / 1e6 / seconds,
-        mpix_per_s=pixels / 1e6 / seconds,
+        km2_per_s=None if embedder.gsd is None else km2 / seconds,
+        mpix_per_s=mpix / seconds,
         gsd=embedder.gsd,
         gsd_source=embedder.gsd_source,
         conversion=embedder.options.convert,
         model_hash=embedder.model.hash,
-        files=files,
+        files={name: str(path) for name, path in files.items()},
     )
+
+
+def _uri(raster: Raster) -> str:
+    """The file, product or folder that a raster was read from."""
+    first = Path(raster.paths[0])
+    if len(raster.paths) == 1:
+        return raster.paths[0]
+    return str(next((p for p in first.parents if p.name == raster.name), first.parent))

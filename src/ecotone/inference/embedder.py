@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from ecotone.embeddings import Rows
 from ecotone.embeddings.footprints import CellGrid
+from ecotone.embeddings.schema import VECTOR_TYPES, Dtype
 from ecotone.encoders import Features
 from ecotone.errors import DataError, InputError, RecipeError, nearest
 from ecotone.inference.told import only_role, told_gsd
@@ -40,6 +41,7 @@ class EmbedOptions:
         min_valid: Smallest share of valid pixels that a row needs.
         convert: Named display conversion before the model, such as ``rgb8``.
         batch_size: Windows in one forward pass.
+        dtype: How a store keeps the vectors: ``float32``, ``float16``, or ``int8`` with one scale per row.
     """
 
     per: Per = "chip"
@@ -48,12 +50,15 @@ class EmbedOptions:
     min_valid: float = 0.5
     convert: str | None = None
     batch_size: int = 32
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         if self.per not in ("chip", "patch"):
             raise RecipeError("embeddings are made per chip or per patch", found=self.per)
         if self.convert is not None and self.convert not in CONVERSIONS:
             raise RecipeError(f"unknown display conversion {self.convert!r}", mend=nearest(self.convert, CONVERSIONS))
+        if self.dtype not in VECTOR_TYPES:
+            raise RecipeError("unknown type of stored vectors", found=self.dtype, expected=", ".join(VECTOR_TYPES))
         if self.batch_size < 1:
             raise RecipeError("the batch size must be at least 1", found=self.batch_size)
         if not 0 <= self.min_valid <= 1:
@@ -90,6 +95,12 @@ class Embedder:
         self.dropped = 0
         probe = self._encode([Chip(0, 0, raster.read((0, 0, self.chip, self.chip)))])
         self.dimension, self.cells = self._layout(probe)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Million pixels and square kilometres of the raster; 0 of the latter without a GSD."""
+        mpix = math.prod(self.raster.shape) / 1e6
+        return mpix, mpix * (self.gsd or 0) ** 2
 
     def rows(self, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Rows]:
         """Embeddings in row order, a batch of windows at a time.

@@ -60,8 +60,8 @@ class Loaded:
                 out = self._cached(raster, chosen)
                 if out.is_file() and all(Path(p).exists() for p in raster.paths):  # else it may have changed unseen
                     return open_store(out)
-            summary = embed_raster(self.model, raster, out=out, options=chosen, command="ecotone.load(…).embed(…)")
-        return open_store(summary.files["embeddings"])
+            embed_raster(self.model, raster, out=out, options=chosen, command="ecotone.load(…).embed(…)")
+        return open_store(out)
 
     def predict(self, source: Source, out: str | Path, **options: Any) -> Prediction:
         """Predict a raster of any size as a cloud-optimised GeoTIFF.

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecotone.embeddings import parse_point, search, write_geojson
-from ecotone.embeddings.search import row_at
+from ecotone.embeddings.places import row_at
 from ecotone.errors import DataError
 
 
@@ -23,7 +23,7 @@ def brute_force(vectors, query, centre=True):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**6), st.integers(1, 30), st.booleans())
 def test_search_is_exact(store_of, monkeypatch, seed, k, centre):
-    monkeypatch.setattr(import_module("ecotone.embeddings.search"), "BLOCK", 7)
+    monkeypatch.setattr(import_module("ecotone.embeddings.scan"), "BLOCK", 7)
     random = np.random.default_rng(seed)
     store = store_of((random.normal(size=(20, 6)) + 3).astype(np.float32))
     query = random.normal(size=6).astype(np.float32)
@@ -78,7 +78,7 @@ def test_queries_without_meaning_are_refused(store_of):
         search(store, vector=np.ones(4), k=0)
     with pytest.raises(DataError, match="another length"):
         search(store, vector=np.ones(5))
-    with pytest.raises(DataError, match="either a point or a vector"):
+    with pytest.raises(DataError, match="either a point, a vector"):
         search(store)
     with pytest.raises(DataError, match="equals the store's mean"):
         search(store, vector=store.mean)

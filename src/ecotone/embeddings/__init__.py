@@ -4,11 +4,15 @@ from ecotone.embeddings.change import Change, write_change
 from ecotone.embeddings.change_scores import ChangeScore, score_change
 from ecotone.embeddings.classes import classes_at
 from ecotone.embeddings.components import Components, fit_components, write_components, write_pictures
+from ecotone.embeddings.filters import Filter, parse_bbox, parse_time
 from ecotone.embeddings.folder import delete_source
 from ecotone.embeddings.geometry import GeometryReport, geometry_report, write_geometry_page
+from ecotone.embeddings.hits import Hit, write_geojson, write_hits_as
+from ecotone.embeddings.index import IndexSummary, IndexWarning, build_index
 from ecotone.embeddings.parts import Part
+from ecotone.embeddings.places import parse_point, read_shapes
 from ecotone.embeddings.schema import RasterFacts, SourceFacts, StoreFacts
-from ecotone.embeddings.search import Hit, parse_point, search, write_geojson
+from ecotone.embeddings.search import search
 from ecotone.embeddings.sources import open_source
 from ecotone.embeddings.store import Store, open_store
 from ecotone.embeddings.writer import Rows, StoreWriter
@@ -17,8 +21,11 @@ __all__ = [
     "Change",
     "ChangeScore",
     "Components",
+    "Filter",
     "GeometryReport",
     "Hit",
+    "IndexSummary",
+    "IndexWarning",
     "Part",
     "RasterFacts",
     "Rows",
@@ -26,18 +33,23 @@ __all__ = [
     "Store",
     "StoreFacts",
     "StoreWriter",
+    "build_index",
     "classes_at",
     "delete_source",
     "fit_components",
     "geometry_report",
     "open_source",
     "open_store",
+    "parse_bbox",
     "parse_point",
+    "parse_time",
+    "read_shapes",
     "score_change",
     "search",
     "write_change",
     "write_components",
     "write_geojson",
     "write_geometry_page",
+    "write_hits_as",
     "write_pictures",
 ]

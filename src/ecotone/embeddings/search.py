@@ -1,61 +1,21 @@
-"""Exact nearest-neighbour search over a store by the cosine of centred vectors."""
+"""Search a store: what resembles a place, an image or a few examples, by the cosine of centred vectors."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import shapely
 
+from ecotone.embeddings.fewshot import Model, fit
+from ecotone.embeddings.filters import Filter
+from ecotone.embeddings.hits import Hit, hits_of
+from ecotone.embeddings.places import Place, metres_between, rows_at
+from ecotone.embeddings.scan import Found, Scan, nearest
 from ecotone.embeddings.store import Store
 from ecotone.errors import DataError
-from ecotone.files import replacing
 
-BLOCK = 65_536  # rows per matrix product: its temporary stays below the size of one strip of imagery
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One row of a store that resembles the query.
-
-    Attributes:
-        rank: 1 for the nearest.
-        index: Row number in the store.
-        id: Its id.
-        distance: 1 - cosine, from 0 (same direction) to 2.
-        lon: Longitude of its centre in degrees.
-        lat: Latitude of its centre in degrees.
-        row: First pixel row in the source raster.
-        col: First pixel column in the source raster.
-        valid_fraction: Share of its pixels that were observed.
-        time: Acquisition time.
-        source: File name of the source raster.
-        geometry: Its footprint in degrees.
-    """
-
-    rank: int
-    index: int
-    id: str
-    distance: float
-    lon: float
-    lat: float
-    row: int
-    col: int
-    valid_fraction: float
-    time: datetime | None
-    source: str
-    geometry: shapely.Geometry
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything but the geometry, ready for JSON."""
-        plain = {k: v for k, v in vars(self).items() if k != "geometry"}
-        return {**plain, "time": self.time.isoformat() if self.time else None}
+NO_ROWS = np.empty(0, np.int64)
 
 
 def search(
@@ -63,149 +23,97 @@ def search(
     *,
     point: tuple[float, float] | None = None,
     vector: np.ndarray | None = None,
+    polygon: shapely.Geometry | None = None,
+    ids: Sequence[str] = (),
+    positives: Sequence[Place] = (),
+    negatives: Sequence[Place] = (),
     k: int = 10,
+    each: bool = False,
+    where: Filter | None = None,
+    radius: float = 0,
     exclude_self: bool = True,
     centre: bool = True,
+    exact: bool = False,
 ) -> list[Hit]:
-    """The k rows nearest to a place or to a vector, nearest first; ties go to the earlier row.
+    """The k rows nearest to a query, nearest first; ties go to the earlier row.
 
     Vectors are centred by the store's mean first: the features of one encoder share a large common direction
     (anisotropy; Ethayarajh, EMNLP 2019), so that without it all cosines lie close to 1 and say little.
 
+    The query is one of ``point``, ``vector``, ``polygon``, ``ids`` and ``positives``. The rows of a polygon or of
+    several ids are averaged, or searched one by one. Positives, and negatives where there are any, fit a logistic
+    regression, and rows are ranked by its score.
+
     Args:
         store: The embeddings.
         point: Longitude and latitude in degrees; the query is the row whose footprint holds it.
-        vector: (D,) query vector of the store's model.
+        vector: (D,) query vector of the store's model, or (q, D), of which each row is searched.
+        polygon: A shape in degrees; the query is the rows whose centres lie in it.
+        ids: Ids of rows.
+        positives: Examples: points, ids or shapes.
+        negatives: Counter-examples; without any, rows drawn from the store stand for them.
         k: How many rows.
-        exclude_self: Leave out the query's own row when searching by point.
+        each: Search the rows of a polygon or of several ids one by one, and keep the best of each row's distances.
+        where: Only rows that pass this filter.
+        radius: Leave out rows whose centre lies within so many metres of the query's own rows.
+        exclude_self: Leave out the query's own rows.
         centre: Subtract the store's mean.
+        exact: Do not use the graph of an index, if it has one.
 
     Raises:
-        DataError: The point has no embedding, the vector has another length, or k is below one.
+        DataError: There is no such place, no row passes the filter, the vector has another length, or k is below one.
     """
-    if (point is None) == (vector is None):
-        raise DataError("a search needs either a point or a vector")
     if k < 1:
         raise DataError("the number of neighbours must be at least 1", found=k)
-    own = None if point is None else row_at(store, point)
-    query = store.vectors[own] if own is not None else np.asarray(vector, np.float32)
-    if query.shape != (store.facts.dimension,):
+    given = [point is not None, vector is not None, polygon is not None, bool(ids), bool(positives)]
+    if sum(given) != 1 or (negatives and not positives):
+        raise DataError("a search needs one query", expected="either a point, a vector, a polygon, ids or positives")
+    scan = store.scan.complete if exact else store.scan
+    places: list[Place] = [p for p in (point, polygon) if p is not None]
+    own = NO_ROWS if vector is not None else rows_at(store, [*places, *ids, *positives])
+    model = fit(scan, own, rows_at(store, negatives), centre=centre) if positives else None
+    directions = _directions(scan, own, vector, model, each=each, centre=centre)
+    allowed = _allowed(store, where, own, radius)
+    left_out = own if exclude_self else NO_ROWS
+    found = _union(nearest(scan, directions, k + len(left_out), centre=centre, allowed=allowed))
+    keep = ~np.isin(found[0], left_out)
+    rows, cosines = (column[keep][:k] for column in found)
+    return hits_of(store, rows, 1 - cosines, None if model is None else model.probabilities(cosines))
+
+
+def _directions(
+    scan: Scan, own: np.ndarray, vector: np.ndarray | None, model: Model | None, *, each: bool, centre: bool
+) -> np.ndarray:
+    """(q, D) unit vectors to search for."""
+    if model is not None:
+        return model.direction[None]
+    vectors = np.atleast_2d(scan.take(own) if vector is None else np.asarray(vector, np.float32))
+    if vectors.ndim != 2 or vectors.shape[1:] != scan.mean.shape:
         raise DataError(
-            "the query vector has another length than the store's", found=query.shape, expected=(store.facts.dimension,)
+            "the query vector has another length than the store's", found=vectors.shape[1:], expected=scan.mean.shape
         )
-    distance = 1 - cosines(store, query, centre=centre)
-    if own is not None and exclude_self:
-        distance[own] = np.inf
-    return hits(store, _smallest(distance, k), distance)
-
-
-def row_at(store: Store, point: tuple[float, float]) -> int:
-    """The row whose footprint holds a point; where footprints overlap, the one whose centre is nearest.
-
-    Raises:
-        DataError: No row holds it: it lies outside the store, or its place was dropped as not valid.
-    """
-    lon, lat = point
-    box = store.boxes
-    near = np.flatnonzero((box[:, 0] <= lon) & (lon <= box[:, 2]) & (box[:, 1] <= lat) & (lat <= box[:, 3]))
-    shapes = store.geometries(near)
-    inside = shapely.intersects_xy(shapes, lon, lat)
-    if not inside.any():
-        west, south, east, north = store.bounds
-        within = west <= lon <= east and south <= lat <= north
-        raise DataError(
-            "there is no embedding at that point",
-            found=f"longitude {lon:g}, latitude {lat:g}",
-            expected=f"longitude {west:.6g} to {east:.6g} and latitude {south:.6g} to {north:.6g}",
-            mend="Its place held too few valid pixels, or lies beside a rotated raster; choose a point nearby."
-            if within
-            else "Points are LON,LAT in degrees; check their order.",
-        )
-    away = shapely.distance(shapely.centroid(shapes[inside]), shapely.Point(lon, lat))
-    return int(near[inside][away.argmin()])
-
-
-def cosines(store: Store, query: np.ndarray, *, centre: bool = True) -> np.ndarray:
-    """(n,) float32 cosine of each row with a query vector (D,).
-
-    Raises:
-        DataError: The centred query has no direction.
-    """
-    mean = store.mean if centre else np.zeros_like(store.mean)
-    wanted = query - mean
-    length = float(np.linalg.norm(wanted))
-    if length <= 1e-6 * max(float(np.linalg.norm(query)), 1e-30):
+    wanted = (vectors if each or vector is not None else vectors.mean(0, keepdims=True)) - (scan.mean if centre else 0)
+    lengths = np.linalg.norm(wanted, axis=1, keepdims=True)
+    if (lengths <= 1e-6 * np.linalg.norm(vectors, axis=1).max().clip(1e-30)).any():
         raise DataError(
             "the query vector equals the store's mean, so no row is nearer to it than another",
             mend="Use a smaller query image, a store of more varied places, or --no-centre.",
         )
-    wanted = wanted / length
-    out = np.empty(len(store), np.float32)
-    for start in range(0, len(store), BLOCK):
-        block = store.vectors[start : start + BLOCK] - mean
-        norms = np.sqrt(np.einsum("nd,nd->n", block, block)).clip(1e-12)
-        out[start : start + BLOCK] = block @ wanted / norms
-    return out
+    return wanted / lengths
 
 
-def hits(store: Store, index: np.ndarray, distance: np.ndarray) -> list[Hit]:
-    """Hits for these rows (m,), in this order, given the distance (n,) of every row."""
-    shapes = store.geometries(index)
-    centres = shapely.centroid(shapes)
-    return [
-        Hit(
-            rank=rank,
-            index=int(i),
-            distance=float(distance[i]),
-            lon=centre.x,
-            lat=centre.y,
-            geometry=shape,
-            **{k: row[k] for k in ("id", "row", "col", "valid_fraction", "time", "source")},
-        )
-        for rank, (i, row, shape, centre) in enumerate(
-            zip(index, store.rows(index), shapes, centres, strict=True), start=1
-        )
-    ]
+def _allowed(store: Store, where: Filter | None, own: np.ndarray, radius: float) -> np.ndarray | None:
+    allowed = None if where is None else where.mask(store)
+    if radius > 0 and len(own):
+        away = metres_between(store, own) > radius
+        allowed = away if allowed is None else allowed & away
+    return allowed
 
 
-def write_geojson(found: Sequence[Hit], path: str | Path) -> None:
-    """The hits as a GeoJSON FeatureCollection of their footprints (RFC 7946)."""
-    features = [
-        {
-            "type": "Feature",
-            "id": h.id,
-            "geometry": json.loads(shapely.to_geojson(h.geometry)),
-            "properties": h.as_json(),
-        }
-        for h in found
-    ]
-    with replacing(Path(path)) as partial:
-        partial.write_text(json.dumps({"type": "FeatureCollection", "features": features}, indent=1))
-
-
-def _smallest(distance: np.ndarray, k: int) -> np.ndarray:
-    """(m,) indices of the k smallest finite values in order, m <= k."""
-    k = min(k, int(np.isfinite(distance).sum()))
-    if k == 0:
-        return np.empty(0, np.int64)
-    # Everything up to the k-th value is sorted, so that ties at the cut are resolved by row and not by chance.
-    candidates = np.flatnonzero(distance <= np.partition(distance, k - 1)[k - 1])
-    return candidates[np.argsort(distance[candidates], kind="stable")][:k]
-
-
-def parse_point(text: str) -> tuple[float, float]:
-    """``LON,LAT`` in degrees.
-
-    Raises:
-        DataError: It is not two numbers in range.
-    """
-    parts = text.split(",")
-    try:
-        lon, lat = (float(p) for p in parts)
-    except ValueError:
-        raise DataError("a point is LON,LAT in degrees", found=repr(text), expected="for example 11.58,48.14") from None
-    if not (math.isfinite(lon) and math.isfinite(lat) and abs(lon) <= 180 and abs(lat) <= 90):
-        raise DataError(
-            "a point is LON,LAT in degrees", found=repr(text), expected="longitude within 180, latitude within 90"
-        )
-    return lon, lat
+def _union(found: list[Found]) -> Found:
+    """Rows found for any direction, each with the best of its cosines, nearest first."""
+    rows, cosines = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((rows, -cosines))
+    _, first = np.unique(rows[order], return_index=True)
+    best = order[np.sort(first)]
+    return rows[best], cosines[best]

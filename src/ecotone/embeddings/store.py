@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,10 @@ from ecotone.embeddings.parts import Part, of_row, open_part
 from ecotone.embeddings.schema import StoreFacts
 from ecotone.embeddings.writer import Rows
 from ecotone.errors import DataError
+
+if TYPE_CHECKING:
+    from ecotone.embeddings.hits import Hit
+    from ecotone.embeddings.scan import Scan
 
 VERSION_1_NAME = "embeddings.parquet"  # of the one file in a folder without shared facts
 
@@ -87,6 +91,19 @@ class Store:
         """The rows in order with float32 vectors, one row group at a time: bounded memory."""
         for part in self.parts:
             yield from part.blocks()
+
+    @cached_property
+    def scan(self) -> Scan:
+        """Its rows for searching: through its index where that is whole and up to date, else in full precision."""
+        from ecotone.embeddings.index import open_scan  # which needs this class
+
+        return open_scan(self)
+
+    def search(self, **query: Any) -> list[Hit]:
+        """The rows nearest to a query, as ``ecotone.search`` finds them, whose arguments it takes."""
+        from ecotone.embeddings.search import search
+
+        return search(self, **query)
 
     def part_of(self, index: int) -> Part:
         """The source of a row."""

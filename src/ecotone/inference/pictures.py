@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ecotone.embeddings import Hit, Store
-from ecotone.embeddings.search import row_at
+from ecotone.embeddings.places import row_at
 from ecotone.files import replacing
 from ecotone.rasters import Raster
 from ecotone.samples import Image

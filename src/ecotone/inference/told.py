@@ -7,7 +7,7 @@ import warnings
 
 from ecotone.errors import InputError
 from ecotone.inputs import InputSpec, RoleSpec
-from ecotone.rasters import Raster
+from ecotone.rasters import Raster, at_gsd
 
 
 class AssumedGsdWarning(UserWarning):
@@ -25,6 +25,20 @@ def only_role(spec: InputSpec) -> str:
             "a single raster cannot feed this model", found="one raster", expected=f"the roles {', '.join(spec.roles)}"
         )
     return next(iter(spec.roles))
+
+
+def fit_gsd(role: RoleSpec, raster: Raster) -> Raster:
+    """The raster resampled to the nearest GSD that a model was trained for; itself where its GSD is one of those.
+
+    Raises:
+        DataError: The raster does not say its GSD.
+    """
+    if role.gsd is None:
+        return raster
+    low, high = role.gsd
+    return (
+        raster if raster.gsd and low <= raster.gsd <= high else at_gsd(raster, low if (raster.gsd or 0) < low else high)
+    )
 
 
 def told_gsd(role: RoleSpec, raster: Raster) -> tuple[float | None, str]:

@@ -4,6 +4,7 @@ from ecotone.rasters.declared import Declaration, find_declaration, read_declara
 from ecotone.rasters.listing import Source, list_sources
 from ecotone.rasters.opening import GsdWarning, open_raster
 from ecotone.rasters.raster import Raster
+from ecotone.rasters.resampling import at_gsd
 from ecotone.rasters.write import write_cog
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "GsdWarning",
     "Raster",
     "Source",
+    "at_gsd",
     "find_declaration",
     "list_sources",
     "open_raster",

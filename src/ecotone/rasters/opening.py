@@ -20,6 +20,7 @@ from ecotone.rasters.headers import has_mask, header_of, image_channels
 from ecotone.rasters.names import name_channels
 from ecotone.rasters.quality import find_screen, parse_conditions
 from ecotone.rasters.raster import Raster
+from ecotone.rasters.resampling import at_gsd as resampled
 from ecotone.rasters.sentinel2 import Product, find_product, product_around
 from ecotone.sensors import Unit
 from ecotone.sensors import sensor as find_sensor
@@ -41,6 +42,7 @@ def open_raster(
     gsd: float | None = None,
     level: str | None = None,
     mask: str | None = None,
+    at_gsd: float | None = None,
     declared: Declaration | None = None,
 ) -> Raster:
     """Open anything GDAL reads: a file, a folder of per-band files, a Sentinel-2 product, or files that form one stack.
@@ -57,6 +59,7 @@ def open_raster(
         level: Processing level.
         mask: ``clouds``, ``snow`` or ``clouds,snow``: pixels that the scene's quality layer (SCL, QA60, QA_PIXEL …)
             marks as such are not valid.
+        at_gsd: Resample to these metres per pixel, as the function ``at_gsd`` does.
         declared: Stands in for the ``dataset.yaml``.
 
     Raises:
@@ -93,7 +96,7 @@ def open_raster(
     if raster.gsd and own_gsd and abs(raster.gsd / own_gsd - 1) > GSD_TOLERANCE:
         claim = f"{source} claims {own_gsd:g} m per pixel and {raster.gsd:g} m is declared"
         warnings.warn(f"{claim}: the declared value is used", GsdWarning, stacklevel=2)
-    return raster
+    return raster if at_gsd is None else resampled(raster, at_gsd)
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,8 @@ class Raster:
         unit: Unit of the pixels; ``dn`` where nobody says.
         sensor: Name of the sensor in the registry.
         level: Processing level.
-        gsd: Metres per pixel of the grid. Bands of coarser files are interpolated onto it; the effective GSD of the
-            image is that of its finest band, so it is the same number.
-        gsd_source: ``georeference``, ``declared`` or ``unknown``.
+        gsd: Metres per pixel of the grid. Bands of coarser files are interpolated onto it.
+        gsd_source: ``georeference``, ``declared``, ``resampled`` or ``unknown``.
         nodata: Stored number that means no observation.
         dtype: numpy's name of the type of the values.
         place: Centre and bounds; None without a georeference.
@@ -53,6 +52,8 @@ class Raster:
         time: Acquisition time, where the product says it.
         origin: What a product's metadata says that bears on the pixels, such as its offset, by the metadata's names.
         screen: The quality layer whose clouds or snow are not valid.
+        effective_gsd: Metres of detail where the grid is finer than the source; None where it is the GSD, which is that
+            of the finest band.
     """
 
     paths: tuple[str, ...]
@@ -74,6 +75,7 @@ class Raster:
     time: datetime | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     screen: Screen | None = None
+    effective_gsd: float | None = None
     _files: list[Any] = field(default_factory=list, repr=False, compare=False)
     _process: int = field(default=0, repr=False, compare=False)
 
@@ -128,6 +130,7 @@ class Raster:
             bands=self.bands,
             unit=self.unit,
             gsd=self.gsd,
+            effective_gsd=self.effective_gsd,
             sensor=self.sensor,
             valid=None if valid.all() else torch.from_numpy(valid).unsqueeze(0),
             level=self.level,

@@ -16,6 +16,7 @@ from ecotone.sensors import Unit, sensor, unit
 from ecotone.sensors.band import plain_band_name
 
 SCHEMA_VERSION = 1
+GSD_SLACK = 0.01  # relative; a UTM grid of 10 m and its reprojection differ by less
 NORMALISED = Unit("normalised", "model input")  # what leaves InputSpec.prepare; it converts to nothing else
 
 
@@ -259,8 +260,7 @@ class RoleSpec(_Strict):
         if self.gsd is None or not len(known):
             return
         low, high = float(known.min()), float(known.max())
-        # One per cent of slack: a UTM grid of 10 m and its reprojection differ by less.
-        if low < self.gsd[0] * 0.99 or high > self.gsd[1] * 1.01:
+        if low < self.gsd[0] * (1 - GSD_SLACK) or high > self.gsd[1] * (1 + GSD_SLACK):
             raise InputError(
                 f"the {role} images have a GSD outside the range that the model was trained for",
                 found=f"{low:g} m" if low == high else f"{low:g} to {high:g} m",

@@ -11,7 +11,7 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecotone.embeddings import open_store
+from ecotone.embeddings import open_source, open_store
 from ecotone.embeddings.footprints import CellGrid
 from ecotone.encoders import build_encoder
 from ecotone.errors import DataError, InputError, RecipeError
@@ -116,6 +116,20 @@ def test_a_gsd_outside_the_range_of_the_model_is_refused_with_the_mend(means, wr
     with pytest.raises(InputError, match=r"found 10 m; expected 0.2 to 1 m.*Resample"):
         embed(means(gsd=(0.2, 1.0)), write_tif(scene), tmp_path / "a.parquet")
     assert list(tmp_path.glob("*.parquet*")) == []
+
+
+def test_a_raster_is_resampled_to_the_gsd_of_the_model_where_asked(means, write_tif, scene, tmp_path):
+    path = write_tif(scene[:, :64, :96])
+    summary = embed(means(gsd=(20, 40)), path, tmp_path / "a.parquet", at_gsd="model")
+    assert (summary.gsd, summary.gsd_source, summary.rows) == (20.0, "resampled", 2)
+    store = open_store(tmp_path / "a.parquet")
+    assert store.vectors[0] == pytest.approx(scene[:, :64, :64].reshape(3, -1).mean(1), rel=1e-5)
+    plain = embed(means(), path, tmp_path / "b.parquet", chip=64)
+    assert store.geometries([0])[0].equals_exact(open_store(tmp_path / "b.parquet").geometries([0])[0], 1e-9)
+    with open_source(store.parts[0]) as again:
+        assert (again.shape, again.gsd) == ((32, 48), 20.0)
+    assert plain.gsd == 10 and embed(means(), path, tmp_path / "c.parquet", at_gsd="model").gsd_source == "georeference"
+    assert embed(means(), path, tmp_path / "d.parquet", at_gsd=5).rows == 24
 
 
 def test_without_a_gsd_the_models_own_is_assumed_loudly(means, write_tif, scene):

@@ -27,6 +27,10 @@ MaskOption = Annotated[
     str | None,
     typer.Option(help="Leave out what its quality layer (SCL, QA60, QA_PIXEL …) marks: clouds, snow or clouds,snow."),
 ]
+AtGsdOption = Annotated[
+    str | None,
+    typer.Option(metavar="METRES", help="Resample to this GSD first; 'model': the nearest that the model knows."),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
@@ -52,6 +56,7 @@ def embed(
     unit: UnitOption = None,
     gsd: GsdOption = None,
     mask: MaskOption = None,
+    at_gsd: AtGsdOption = None,
     convert: Annotated[str | None, typer.Option(help="Display conversion before the model: rgb8.")] = None,
     batch_size: Annotated[int, typer.Option(help="Windows in one forward pass.")] = 32,
     device: DeviceOption = "auto",
@@ -68,7 +73,7 @@ def embed(
     from ecotone.inference.embed import SUFFIXES
 
     settings: dict[str, Any] = {"per": per, "chip": chip, "overlap": overlap, "min_valid": min_valid, "dtype": dtype}
-    settings |= {"convert": convert, "batch_size": batch_size}
+    settings |= {"convert": convert, "batch_size": batch_size, "at_gsd": parse_gsd(at_gsd)}
     given: dict[str, Any] = {"options": EmbedOptions(**settings), "command": shlex.join(["ecotone", *sys.argv[1:]])}
     choices = {"sensor": sensor, "bands": split_names(bands), "unit": unit, "gsd": gsd, "mask": mask}
     if out.suffix not in SUFFIXES:
@@ -153,6 +158,20 @@ def open_image(
 def split_names(text: str | None) -> list[str] | None:
     """The names in ``B2,B3,B4``."""
     return [name.strip() for name in text.split(",")] if text else None
+
+
+def parse_gsd(text: str | None) -> Any:
+    """The value of ``--at-gsd``: metres per pixel, ``model``, or None.
+
+    Raises:
+        RecipeError: It is none of these.
+    """
+    from ecotone.errors import RecipeError
+
+    try:
+        return text if text in (None, "model") else float(text)
+    except ValueError:
+        raise RecipeError("--at-gsd takes metres per pixel", found=text, expected="a number, or model") from None
 
 
 def load_on(folder: Path, device: str) -> Model:

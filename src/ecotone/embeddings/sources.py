@@ -34,4 +34,6 @@ def open_source(part: Part) -> Raster:
         unit=facts.unit,
         gsd=part.facts.gsd if part.facts.gsd_source == "declared" else None,
         level=facts.level,
+        mask=facts.mask,
+        at_gsd=part.facts.gsd if part.facts.gsd_source == "resampled" else None,
     )

@@ -19,7 +19,7 @@ from ecotone.embeddings.footprints import CellGrid
 from ecotone.embeddings.schema import VECTOR_TYPES, Dtype
 from ecotone.encoders import Features
 from ecotone.errors import DataError, InputError, RecipeError, nearest
-from ecotone.inference.told import only_role, told_gsd
+from ecotone.inference.told import only_role, resampled_for, told_gsd
 from ecotone.inference.windows import Chip, read_chips
 from ecotone.inputs import CONVERSIONS, InputSpec
 from ecotone.rasters import Raster
@@ -42,6 +42,8 @@ class EmbedOptions:
         convert: Named display conversion before the model, such as ``rgb8``.
         batch_size: Windows in one forward pass.
         dtype: How a store keeps the vectors: ``float32``, ``float16``, or ``int8`` with one scale per row.
+        at_gsd: Metres per pixel to which the raster is resampled first, or ``model`` for the nearest that the model was
+            trained for; None leaves it as it is.
     """
 
     per: Per = "chip"
@@ -51,6 +53,7 @@ class EmbedOptions:
     convert: str | None = None
     batch_size: int = 32
     dtype: Dtype = "float32"
+    at_gsd: float | Literal["model"] | None = None
 
     def __post_init__(self) -> None:
         if self.per not in ("chip", "patch"):
@@ -70,7 +73,7 @@ class Embedder:
 
     Args:
         model: The model.
-        raster: The raster.
+        raster: The raster; the one that is embedded, perhaps resampled, is the attribute of this name.
         options: How to cut it up.
 
     Attributes:
@@ -85,8 +88,9 @@ class Embedder:
     """
 
     def __init__(self, model: Model, raster: Raster, options: EmbedOptions) -> None:
-        self.model, self.raster, self.options = model, raster, options
         self.role = only_role(model.encoder.spec)
+        raster = resampled_for(model.encoder.spec.roles[self.role], raster, options.at_gsd)
+        self.model, self.raster, self.options = model, raster, options
         self.chip = options.chip or model.card.encoder.image_size
         if not 0 <= options.overlap < self.chip:
             raise RecipeError("the overlap must be smaller than a window", found=options.overlap, expected=self.chip)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Literal
 
 from ecotone.errors import InputError
-from ecotone.inputs import InputSpec, RoleSpec
+from ecotone.inputs import GSD_SLACK, InputSpec, RoleSpec
 from ecotone.rasters import Raster, at_gsd
 
 
@@ -27,18 +28,17 @@ def only_role(spec: InputSpec) -> str:
     return next(iter(spec.roles))
 
 
-def fit_gsd(role: RoleSpec, raster: Raster) -> Raster:
-    """The raster resampled to the nearest GSD that a model was trained for; itself where its GSD is one of those.
+def resampled_for(role: RoleSpec, raster: Raster, wanted: float | Literal["model"] | None) -> Raster:
+    """The raster at the wanted metres per pixel; ``model`` means the nearest that the model was trained for.
 
     Raises:
         DataError: The raster does not say its GSD.
     """
-    if role.gsd is None:
-        return raster
-    low, high = role.gsd
-    return (
-        raster if raster.gsd and low <= raster.gsd <= high else at_gsd(raster, low if (raster.gsd or 0) < low else high)
-    )
+    if wanted == "model" and role.gsd and raster.gsd:
+        low, high = role.gsd
+        inside = low * (1 - GSD_SLACK) <= raster.gsd <= high * (1 + GSD_SLACK)
+        wanted = None if inside else min(max(raster.gsd, low), high)
+    return at_gsd(raster, wanted) if isinstance(wanted, float | int) else raster
 
 
 def told_gsd(role: RoleSpec, raster: Raster) -> tuple[float | None, str]:

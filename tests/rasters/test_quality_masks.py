@@ -89,6 +89,8 @@ def test_the_classes_of_a_product_are_laid_over_its_finer_bands(tmp_path, form):
     clouds = np.isin(np.kron(scene_classes()[0], np.ones((2, 2), int)), (0, 3, 8, 9, 10))
     assert clouds.sum() == 5 * 64
     np.testing.assert_array_equal(valid, before & ~clouds)
+    with open_raster(list(masked.paths), mask="clouds") as again:
+        np.testing.assert_array_equal(again.read().valid[0].numpy(), valid)
 
 
 def test_level_1c_products_have_their_own_mask(tmp_path):

@@ -87,7 +87,7 @@ def open_raster(
             if file not in used:
                 file.close()
         if conditions:
-            layers = product.layers if product else ()
+            layers = around.layers if around else ()
             raster.screen = find_screen(str(source), files, layers, raster.sensor, conditions)
             used.append(closing.enter_context(*open_files([raster.screen.path])))
             check_aligned(used)

@@ -29,7 +29,7 @@ def test_embed_writes_its_files_and_figures(embedded):
     figures = json.loads((embedded / "e.json").read_text())
     assert set(figures) == {
         "rows", "dimension", "dropped", "seconds", "km2_per_s", "mpix_per_s", "gsd", "gsd_source", "conversion",
-        "model_hash", "files",
+        "model_hash", "fidelity", "files",
     }  # fmt: skip
     assert (figures["rows"], figures["dimension"], figures["dropped"]) == (9, 16, 3)
     assert len(geopandas.read_parquet(figures["files"]["embeddings"])) == 9

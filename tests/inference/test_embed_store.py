@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ecotone.embeddings import delete_source, open_store
 from ecotone.embeddings.folder import LOCK
 from ecotone.errors import DataError, InputError, OutputError
 from ecotone.inference import EmbedOptions, embed_raster, embed_sources
+from ecotone.inference.embedder import Embedder
 from ecotone.rasters import Source, list_sources, open_raster
 
 
@@ -92,6 +94,10 @@ def test_a_scene_or_a_declaration_that_changed_is_embedded_anew(embed, write_tif
         assert file.shape == (1, 1)
     (scenes / "dataset.yaml").write_text("sensor: rgb")
     assert len(embed(sensor=None).embedded) == 2
+    for at_gsd in (12.0, "model"):
+        assert len(embed(sensor=None, at_gsd=at_gsd).embedded) == 2
+        assert len(embed(sensor=None, at_gsd=at_gsd).skipped) == 2
+        assert {p.facts.gsd for p in open_store(tmp_path / "store").parts} == {12.0 if at_gsd == 12 else 10.0}
 
 
 @pytest.mark.parametrize(
@@ -225,6 +231,30 @@ def test_a_disk_without_space_stops_the_run_and_keeps_what_was_done(embed, tmp_p
     assert len(embed().skipped) == 1 and ids(open_store(tmp_path / "store")) == ["a", "b"]
 
 
+def test_windows_are_read_ahead_while_the_model_runs_with_the_same_result(means, write_tif, scene):
+    """Reading and model wait for each other: one after the other they would never meet."""
+    path, met = write_tif(scene), threading.Barrier(2)
+    options = EmbedOptions(batch_size=1, min_valid=0)
+    with open_raster(path, sensor="rgb") as raster:
+        alone = np.concatenate([r.vectors for r in Embedder(means(), raster, options).rows()])
+        embedder, read = Embedder(means(), raster, options), raster.read
+        windows = []
+
+        def waiting(window=None):
+            windows.append(window)
+            if len(windows) == 3:
+                met.wait(30)
+            return read(window)
+
+        raster.read = waiting
+        found = []
+        for rows in embedder.rows():
+            found.append(rows.vectors)
+            if len(found) == 1:
+                met.wait(30)
+    assert np.array_equal(np.concatenate(found), alone) and len(windows) == len(found) == 12
+
+
 def test_progress_counts_sources_windows_pixels_and_area(embed):
     steps = []
     report = embed(on_progress=steps.append, batch_size=2)
@@ -288,3 +318,9 @@ def test_the_command_line_ends_with_an_error_when_a_source_fails(
     assert done.exit_code == 1 and "no usable georeference" in done.output
     figures = json.loads((tmp_path / "out.json").read_text())
     assert len(figures["embedded"]) == 2 and len(figures["quarantine"]) == 1 and figures["rows"] == 2 * 96
+    assert figures["fidelity"]["rows"] == 2 * 96 and figures["fidelity"]["recall_at_10"] > 0.9
+    assert "of the 10 nearest neighbours kept (192 rows)" in " ".join(done.output.split())
+    for expected in ("removed", "not in the store"):
+        done = CliRunner().invoke(app, ["index", "remove", "cli", "scenes/a.tif"])
+        assert done.exit_code == 0 and expected in done.output
+    assert ids(open_store("cli")) == ["b"]

@@ -19,6 +19,7 @@ from ecotone.cli import (
     finetune,
     index_build,
     index_maps,
+    index_remove,
     index_report,
     info,
     pretrain,
@@ -48,7 +49,7 @@ for verb in (data_inspect, data_audit, data_label, data_synth):
     verb.register(data_app)
 for verb in (weights_list, weights_download, weights_import, weights_verify, weights_export):
     verb.register(weights_app)
-for verb in (index_build, index_report, index_maps):
+for verb in (index_build, index_report, index_maps, index_remove):
     verb.register(index_app)
 app.add_typer(data_app, name="data")
 app.add_typer(index_app, name="index")

@@ -105,6 +105,7 @@ def _one(
         f"{summary.rows} embeddings of {summary.dimension} numbers, {summary.dropped} dropped, {gsd_text}, "
         f"{summary.seconds:.1f} s, {summary.mpix_per_s:.2f} MPix/s"
     )
+    _print_fidelity(summary.fidelity)
     for path in summary.files.values():
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     write_json(json_, summary.as_json())
@@ -139,11 +140,19 @@ def _many(
         f"{len(report.quarantine)} in quarantine, {report.seconds:.1f} s{speed}"
     )
     console.print(f"{report.store}: {report.rows} embeddings of {report.sources} sources", highlight=False)
+    _print_fidelity(report.fidelity)
     for reason in report.quarantine.values():
         console.print(f"[bold red]Quarantine:[/] {escape(reason)}", highlight=False, soft_wrap=True)
     write_json(json_, report.as_json())
     if report.quarantine:
         raise typer.Exit(1)
+
+
+def _print_fidelity(lost: dict[str, Any] | None) -> None:
+    if lost:
+        recall = lost["recall_at_10"]
+        kept = "" if recall is None else f", {recall:.1%} of the 10 nearest neighbours kept ({lost['sample']} rows)"
+        console.print(f"stored vectors: mean cosine {lost['mean_cosine']:.6f} with the original ones{kept}")
 
 
 def open_image(

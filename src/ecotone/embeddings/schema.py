@@ -72,6 +72,23 @@ class RasterFacts(_Strict):
         return self.footprints(np.zeros(1), np.zeros(1), max(self.shape))[0]
 
 
+class Fidelity(_Strict):
+    """What storing vectors in fewer bytes lost.
+
+    Attributes:
+        mean_cosine: Mean cosine between original and stored vectors.
+        recall_at_10: Mean share of the ten nearest neighbours, among a sample of the rows, that the stored vectors
+            find; None where there are too few rows to tell.
+        rows: Rows that the mean is over.
+        sample: Rows whose neighbours were compared.
+    """
+
+    mean_cosine: float
+    recall_at_10: float | None
+    rows: int
+    sample: int
+
+
 class StoreFacts(_Strict):
     """The facts that all rows of a store share, whatever source they come from.
 
@@ -114,11 +131,12 @@ class SourceFacts(StoreFacts):
     Attributes:
         source_id: Name of the source, unique within its store.
         uri: Full path or URL of the source; the ``source`` of its rows.
-        choices: What the user declared about it, by the argument of ``open_raster``.
+        choices: What the user declared about it, by the argument of ``open_raster`` (and ``at_gsd``).
         stamp: Sizes and times of change of its files; None where they are not local.
         gsd: Metres per pixel that the model was told; None when unknown.
         gsd_source: ``declared``, ``georeference``, ``assumed`` … or ``unknown``.
         raster: The raster that was embedded.
+        fidelity: What the type of the vectors lost; None for ``float32``, which loses nothing.
         command: The command that made the file.
         ecotone_version: Version of this library.
     """
@@ -130,6 +148,7 @@ class SourceFacts(StoreFacts):
     gsd: float | None
     gsd_source: str
     raster: RasterFacts
+    fidelity: Fidelity | None = None
     command: str
     ecotone_version: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from ecotone.embeddings.quantise import quantise
+from ecotone.embeddings.fidelity import FidelityMeter
+from ecotone.embeddings.quantise import dequantise, quantise
 from ecotone.embeddings.schema import CONSTANT_COLUMNS, VECTOR_TYPES, SourceFacts, arrow_schema, file_metadata
 from ecotone.errors import DataError
 
@@ -44,6 +46,10 @@ class StoreWriter:
     Args:
         path: The file to write.
         facts: The facts of the source.
+
+    Attributes:
+        facts: The same; once closed, with what the type of the vectors lost.
+        rows: Rows written so far.
     """
 
     def __init__(self, path: Path, facts: SourceFacts) -> None:
@@ -51,6 +57,8 @@ class StoreWriter:
         # Some readers see only the metadata of the Arrow schema, which is fixed before the bounds are known.
         self._schema = arrow_schema(facts.dimension, facts.dtype).with_metadata(file_metadata(facts))
         encoding: dict[str, Any] = {"compression": "zstd", "use_dictionary": list(CONSTANT_COLUMNS)}
+        if facts.dtype == "int8":  # Parquet keeps them as four bytes, of which this encoding packs one
+            encoding["column_encoding"] = {"vector.list.element": "DELTA_BINARY_PACKED"}
         self._file = pq.ParquetWriter(path, self._schema, write_page_checksum=True, **encoding)
         self._size = max(256, GROUP_BYTES // (4 * facts.dimension))
         # One buffer for all row groups: keeping the small arrays of each batch would fragment the heap.
@@ -61,6 +69,7 @@ class StoreWriter:
             vectors=np.empty((self._size, facts.dimension), np.float32),
         )
         self._times: list[datetime | None] = []
+        self._meter = None if facts.dtype == "float32" else FidelityMeter(math.prod(facts.grid.size))
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
 
     def write(self, rows: Rows) -> None:
@@ -88,6 +97,8 @@ class StoreWriter:
         try:
             self._flush()
             if self.rows:
+                if self._meter:
+                    self.facts = self.facts.model_copy(update={"fidelity": self._meter.result()})
                 self._file.add_key_value_metadata(file_metadata(self.facts, tuple(self._bounds.tolist())))
         finally:
             self._file.close()
@@ -125,6 +136,8 @@ class StoreWriter:
         self._bounds[2:] = np.maximum(self._bounds[2:], boxes[:, 2:].max(0))
         box_type = self._schema.field("bbox").type
         stored, scale = quantise(rows.vectors, facts.dtype)
+        if self._meter:
+            self._meter.add(rows.vectors, dequantise(stored, scale))
         values = {
             "id": [f"{facts.source_id}#{r},{c}" for r, c in zip(rows.row, rows.col, strict=True)],
             "geometry": shapely.to_wkb(shapes),

@@ -36,6 +36,7 @@ class EmbeddingSummary:
         gsd_source: Where that number comes from; ``assumed`` is the model's own.
         conversion: Named display conversion before the model.
         model_hash: Hash of the model.
+        fidelity: What the type of the stored vectors lost; None for ``float32``.
         files: What was written: ``embeddings``, ``pca_tif``, ``pca_png``.
     """
 
@@ -49,6 +50,7 @@ class EmbeddingSummary:
     gsd_source: str
     conversion: str | None
     model_hash: str
+    fidelity: dict[str, Any] | None
     files: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def embed_raster(
         facts = source_facts(embedder, name=raster.name, uri=uri, command=command)
         tif, png = out.with_suffix(".pca.tif"), out.with_suffix(".pca.png")
         with replacing(out) as temporary:
-            rows = write_rows(embedder, facts, temporary, on_progress)
+            written = write_rows(embedder, facts, temporary, on_progress)
             # The table comes last: where it stands, its pictures stand too.
             store = open_store(temporary)
             write_components(store.parts[0], fit_components(store), tif, png)
@@ -98,10 +100,12 @@ def embed_raster(
         check_folder(out, settings_of(model, options))
         with locked(out):
             facts = source_facts(embedder, name=name, uri=uri, command=command)
-            rows = add_source(out, embedder, facts, on_progress)
+            written = add_source(out, embedder, facts, on_progress)
             write_pictures(out)
         out = source_file(out, name)
-    return summarise(embedder, rows, time.perf_counter() - started, {"embeddings": out, "pca_tif": tif, "pca_png": png})
+    return summarise(
+        embedder, written, time.perf_counter() - started, {"embeddings": out, "pca_tif": tif, "pca_png": png}
+    )
 
 
 def georeferenced(model: Model, raster: Raster, options: EmbedOptions) -> Embedder:
@@ -124,8 +128,8 @@ def georeferenced(model: Model, raster: Raster, options: EmbedOptions) -> Embedd
 
 def write_rows(
     embedder: Embedder, facts: SourceFacts, path: Path, on_progress: Callable[[int, int], None] | None = None
-) -> int:
-    """Write the rows of one source and return how many they are.
+) -> StoreWriter:
+    """Write the rows of one source; returns the closed writer, which knows how many they are.
 
     Raises:
         DataError: The source has no valid pixels, or the file cannot be written.
@@ -135,29 +139,29 @@ def write_rows(
             writer.write(rows)
     if not writer.rows:
         raise nothing_valid(embedder)
-    return writer.rows
+    return writer
 
 
 def add_source(
     folder: Path, embedder: Embedder, facts: SourceFacts, on_progress: Callable[[int, int], None] | None = None
-) -> int:
-    """Write the rows of one source into a store that is held, in place of its earlier ones; returns how many.
+) -> StoreWriter:
+    """Write the rows of one source into a store that is held, in place of its earlier ones; returns the writer.
 
     Raises:
         DataError: The store holds other embeddings, the source has no valid pixels, or a file cannot be written.
     """
     with replacing(source_file(folder, facts.source_id)) as temporary:
-        rows = write_rows(embedder, facts, temporary, on_progress)
+        written = write_rows(embedder, facts, temporary, on_progress)
         begin_folder(folder, facts)
         delete_extras(folder, facts.source_id)
-    return rows
+    return written
 
 
-def summarise(embedder: Embedder, rows: int, seconds: float, files: dict[str, Path]) -> EmbeddingSummary:
+def summarise(embedder: Embedder, written: StoreWriter, seconds: float, files: dict[str, Path]) -> EmbeddingSummary:
     """What was embedded of one source."""
     mpix, km2 = embedder.extent
     return EmbeddingSummary(
-        rows=rows,
+        rows=written.rows,
         dimension=embedder.dimension,
         dropped=embedder.dropped,
         seconds=seconds,
@@ -167,6 +171,7 @@ def summarise(embedder: Embedder, rows: int, seconds: float, files: dict[str, Pa
         gsd_source=embedder.gsd_source,
         conversion=embedder.options.convert,
         model_hash=embedder.model.hash,
+        fidelity=written.facts.fidelity.model_dump() if written.facts.fidelity else None,
         files={name: str(path) for name, path in files.items()},
     )
 

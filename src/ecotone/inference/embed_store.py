@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ecotone.embeddings import open_store, write_pictures
+from ecotone.embeddings.fidelity import pooled
 from ecotone.embeddings.folder import (
     QUARANTINE,
     check_folder,
@@ -66,6 +67,7 @@ class StoreReport:
         quarantine: Path or URL of a source that could not be embedded -> why.
         sources: Sources in the store now.
         rows: Rows in the store now.
+        fidelity: What the type of the stored vectors lost over the whole store; None for ``float32``.
         seconds: Wall-clock time.
         mpix: Million pixels of raster embedded.
         km2: Square kilometres of raster with a known GSD embedded.
@@ -77,6 +79,7 @@ class StoreReport:
     quarantine: dict[str, str] = field(default_factory=dict)
     sources: int = 0
     rows: int = 0
+    fidelity: dict[str, Any] | None = None
     seconds: float = 0.0
     mpix: float = 0.0
     km2: float = 0.0
@@ -143,6 +146,8 @@ class _Run:
     ) -> None:
         self.model, self.folder, self.options, self.command = model, folder, options, command
         self.choices = {k: list(v) if isinstance(v, tuple) else v for k, v in choices.items() if v is not None}
+        own = {"at_gsd": options.at_gsd} if options.at_gsd is not None else {}
+        self.declared = {**self.choices, **own}  # what a source was made with; another value makes it anew
         self.on_progress, self.started = on_progress, time.perf_counter()
         self.report = StoreReport(str(folder))
 
@@ -166,6 +171,8 @@ class _Run:
         if source_files(self.folder):
             store = open_store(self.folder)
             report.sources, report.rows = len(store.parts), len(store)
+            lost = [p.facts.fidelity for p in store.parts if p.facts.fidelity]
+            report.fidelity = pooled(lost).model_dump() if lost else None
         report.seconds = time.perf_counter() - self.started
         return report
 
@@ -189,20 +196,20 @@ class _Run:
                 expected=facts.uri,
                 mend="Rename it.",
             )
-        return facts.choices == self.choices and facts.stamp == stamp_of(facts.raster.paths)
+        return facts.choices == self.declared and facts.stamp == stamp_of(facts.raster.paths)
 
     def _embed(self, source: Source, uri: str, number: int, sources: int) -> EmbeddingSummary:
         started = time.perf_counter()
         with source.open(**self.choices) as raster:
             embedder = georeferenced(self.model, raster, self.options)
-            facts = source_facts(embedder, name=source.id, uri=uri, choices=self.choices, command=self.command)
+            facts = source_facts(embedder, name=source.id, uri=uri, choices=self.declared, command=self.command)
             tell = partial(self._tell, source, number, sources, embedder.extent)
-            rows = add_source(self.folder, embedder, facts, tell)
+            written = add_source(self.folder, embedder, facts, tell)
         self.report.mpix += embedder.extent[0]
         self.report.km2 += embedder.extent[1]
         tif, png = picture_files(self.folder, source.id)
         files = {"embeddings": source_file(self.folder, source.id), "pca_tif": tif, "pca_png": png}
-        return summarise(embedder, rows, time.perf_counter() - started, files)
+        return summarise(embedder, written, time.perf_counter() - started, files)
 
     def _tell(
         self, source: Source, number: int, sources: int, extent: tuple[float, float] | None, done: int, total: int

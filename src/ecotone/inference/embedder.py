@@ -19,6 +19,7 @@ from ecotone.embeddings.footprints import CellGrid
 from ecotone.embeddings.schema import VECTOR_TYPES, Dtype
 from ecotone.encoders import Features
 from ecotone.errors import DataError, InputError, RecipeError, nearest
+from ecotone.inference.ahead import ahead
 from ecotone.inference.told import only_role, resampled_for, told_gsd
 from ecotone.inference.windows import Chip, read_chips
 from ecotone.inputs import CONVERSIONS, InputSpec
@@ -107,14 +108,15 @@ class Embedder:
         return mpix, mpix * (self.gsd or 0) ** 2
 
     def rows(self, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Rows]:
-        """Embeddings in row order, a batch of windows at a time.
+        """Embeddings in row order, a batch of windows at a time; the next are read while the model runs.
 
         Args:
             on_progress: Called with the windows done and their total.
         """
         total, done = math.prod(self.windows.size), 0
         chips = read_chips(self.raster, self.windows, self.options.batch_size)
-        while group := list(islice(chips, self.options.batch_size)):
+        groups = iter(lambda: list(islice(chips, self.options.batch_size)), [])
+        for group in ahead(groups):
             seen = [c for c in group if self._worth(c)]
             if seen:
                 features = self._encode(seen)

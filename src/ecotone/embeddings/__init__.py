@@ -9,12 +9,14 @@ from ecotone.embeddings.folder import delete_source
 from ecotone.embeddings.geometry import GeometryReport, geometry_report, write_geometry_page
 from ecotone.embeddings.hits import Hit, write_geojson, write_hits_as
 from ecotone.embeddings.index import IndexSummary, IndexWarning, build_index
+from ecotone.embeddings.novelty import Novelty, write_novelty
 from ecotone.embeddings.parts import Part
 from ecotone.embeddings.places import parse_point, read_shapes
 from ecotone.embeddings.schema import RasterFacts, SourceFacts, StoreFacts
 from ecotone.embeddings.search import search
 from ecotone.embeddings.sources import open_source
 from ecotone.embeddings.store import Store, open_store
+from ecotone.embeddings.units import Units, write_units
 from ecotone.embeddings.writer import Rows, StoreWriter
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Hit",
     "IndexSummary",
     "IndexWarning",
+    "Novelty",
     "Part",
     "RasterFacts",
     "Rows",
@@ -33,6 +36,7 @@ __all__ = [
     "Store",
     "StoreFacts",
     "StoreWriter",
+    "Units",
     "build_index",
     "classes_at",
     "delete_source",
@@ -51,5 +55,7 @@ __all__ = [
     "write_geojson",
     "write_geometry_page",
     "write_hits_as",
+    "write_novelty",
     "write_pictures",
+    "write_units",
 ]

@@ -72,7 +72,7 @@ def write_change(
 def _write(pair: Pair, centre: Centre, file: Path, mask: Path | None) -> Change:
     distance = change_distance(pair, centre)
     threshold = otsu(distance[np.isfinite(distance)])
-    about = {"before": pair.before.raster.uri, "after": pair.after.raster.uri, "centre": centre}
+    about = {"before": pair.before.facts.uri, "after": pair.after.facts.uri, "centre": centre}
     origin = pair.origins[0]
     write_map(
         file, distance, pair.before, nodata=float("nan"), description="cosine distance", origin=origin, tags=about

@@ -38,7 +38,7 @@ def pair_up(before: Store, after: Store) -> list[Pair]:
     Raises:
         DataError: The stores were not made alike, or no two sources lie on one grid and overlap.
     """
-    _check_alike(before.facts, after.facts)
+    check_alike(before.facts, after.facts)
     found, reasons = [], []
     for one in before.parts:
         for other in after.parts:
@@ -52,14 +52,19 @@ def pair_up(before: Store, after: Store) -> list[Pair]:
     return found
 
 
-def _check_alike(one: StoreFacts, other: StoreFacts) -> None:
+def check_alike(one: StoreFacts, other: StoreFacts) -> None:
+    """Check that the vectors of two stores compare.
+
+    Raises:
+        DataError: They were made by other models or with other settings.
+    """
     differ = [n for n in _SAME if getattr(one, n) != getattr(other, n)]
     if differ:
         raise DataError(
             f"the two stores were not made alike, so their vectors do not compare: {' and '.join(differ)} differ",
             found=", ".join(f"{n} {getattr(other, n)}" for n in differ),
             expected=", ".join(f"{n} {getattr(one, n)}" for n in differ),
-            mend="Embed both dates with the same model and the same settings.",
+            mend="Embed both with the same model and the same settings.",
         )
 
 

@@ -22,6 +22,7 @@ from ecotone.cli import (
     index_remove,
     index_report,
     info,
+    predict,
     pretrain,
     search,
     weights_download,
@@ -43,7 +44,7 @@ data_app = typer.Typer(help="Look at datasets; make them, from labels or synthet
 index_app = typer.Typer(help="What a store of embeddings holds, and maps made from it.", no_args_is_help=True)
 weights_app = typer.Typer(help="Released weights, and models for other programs.", no_args_is_help=True)
 
-for verb in (demo, info, check, pretrain, evaluate, evaluate_table, finetune, embed, search):
+for verb in (demo, info, check, pretrain, evaluate, evaluate_table, finetune, predict, embed, search):
     verb.register(app)
 for verb in (data_inspect, data_audit, data_label, data_synth):
     verb.register(data_app)

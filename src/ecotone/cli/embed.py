@@ -131,7 +131,7 @@ def _many(
             out=out,
             choices=choices,
             overwrite=overwrite,
-            on_progress=lambda s: bars.show(Path(str(s.source)).name, s.number, s.done, s.total, s.mpix, s.km2),
+            on_progress=bars.step,
             **given,
         )
     speed = f", {report.mpix / report.seconds:.2f} MPix/s" if report.embedded else ""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecotone.cli.output import console
+
+if TYPE_CHECKING:
+    from ecotone.inference import Step
 
 
 class RasterProgress:
@@ -42,6 +47,11 @@ class RasterProgress:
         self._progress.update(self._one, description=scene, completed=done, total=total, speed=speed)
         if self._all is not None:
             self._progress.update(self._all, completed=number + done / total)
+
+    def step(self, step: Step) -> None:
+        """Tell how far a run over several scenes has come."""
+        name = Path(str(step.source)).name
+        self.show(name, step.number, step.done, step.total, step.mpix, step.km2)
 
     def __enter__(self) -> RasterProgress:
         self._progress.start()

@@ -5,6 +5,7 @@ from ecotone.inference.embed_store import Step, StoreReport, embed_sources
 from ecotone.inference.embedder import EmbedOptions
 from ecotone.inference.loaded import Loaded, load
 from ecotone.inference.predict import Prediction, PredictOptions, predict_raster
+from ecotone.inference.predict_scenes import PredictionReport, predict_scenes
 from ecotone.inference.query import embed_query
 from ecotone.inference.told import AssumedGsdWarning
 
@@ -15,6 +16,7 @@ __all__ = [
     "Loaded",
     "PredictOptions",
     "Prediction",
+    "PredictionReport",
     "Step",
     "StoreReport",
     "embed_query",
@@ -22,4 +24,5 @@ __all__ = [
     "embed_sources",
     "load",
     "predict_raster",
+    "predict_scenes",
 ]

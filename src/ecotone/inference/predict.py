@@ -37,7 +37,7 @@ class PredictOptions:
         overlap: Pixels by which neighbouring windows overlap; None for an eighth of the window for a dense predictor,
             and none for one of whole images.
         blend: How overlapping answers for pixels are blended: ``cosine``, ``linear`` or ``crop``.
-        batch_size: Windows in one forward pass.
+        batch_size: Windows in one forward pass; None for 4 on a CPU and 32 on a GPU.
         flips: Mean of the answers for each window and its three mirror images.
         probabilities: Write the probability of each class too.
         uncertainty: Write the entropy of the probabilities too.
@@ -48,7 +48,7 @@ class PredictOptions:
     window: int | None = None
     overlap: int | None = None
     blend: Blend = "cosine"
-    batch_size: int = 16
+    batch_size: int | None = None
     flips: bool = False
     probabilities: bool = False
     uncertainty: bool = False
@@ -58,7 +58,7 @@ class PredictOptions:
     def __post_init__(self) -> None:
         if self.convert is not None and self.convert not in CONVERSIONS:
             raise RecipeError(f"unknown display conversion {self.convert!r}", mend=nearest(self.convert, CONVERSIONS))
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise RecipeError("the batch size must be at least 1", found=self.batch_size)
         if not 0 <= self.min_valid <= 1:
             raise RecipeError("the share of valid pixels lies between 0 and 1", found=self.min_valid)
@@ -73,8 +73,8 @@ class Prediction:
         shape: Height and width of the map.
         resumed_rows: Rows of the map that a run before this one had made.
         seconds: Wall-clock time.
-        mpix_per_s: Million pixels of raster per second, of those read in this run.
-        km2_per_s: Square kilometres of raster per second; None without a GSD.
+        mpix: Million pixels of raster predicted in this run.
+        km2: Square kilometres of raster predicted in this run; None without a GSD.
         gsd: Metres per pixel that the model was told.
         gsd_source: Where that number comes from; ``assumed`` is the model's own.
         model_hash: Hash of the encoder.
@@ -84,14 +84,15 @@ class Prediction:
     shape: tuple[int, int]
     resumed_rows: int
     seconds: float
-    mpix_per_s: float
-    km2_per_s: float | None
+    mpix: float
+    km2: float | None
     gsd: float | None
     gsd_source: str
     model_hash: str
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        speed = {"mpix_per_s": self.mpix / self.seconds}
+        return asdict(self) | speed | {"km2_per_s": None if self.km2 is None else self.km2 / self.seconds}
 
 
 def predict_raster(
@@ -120,11 +121,11 @@ def predict_raster(
         InputError: The raster does not meet the InputSpec.
     """
     started, options = time.perf_counter(), options or PredictOptions()
-    job = _Job(loaded, raster, options)
+    job = Job(loaded, raster, options)
     paths = output_files(out, job.outputs)
     work = paths["map"].with_name(f".{paths['map'].name}.unfinished")
     layers = [output.layer for output in job.outputs.values()]
-    with Layers(work, layers, job.shape, job.settings()) as writing, Behind() as behind:
+    with Layers(work, layers, job.shape, job.settings) as writing, Behind() as behind:
         resumed = done = writing.rows
         for rows in job.rows(done):
             behind.run(partial(_write, writing, list(job.outputs.values()), rows))
@@ -134,14 +135,14 @@ def predict_raster(
         behind.wait()
         writing.finish(list(paths.values()), raster.crs, job.transform)
     seconds = time.perf_counter() - started
-    pixels = raster.shape[0] * raster.shape[1] * (1 - resumed / job.shape[0])
+    mpix = raster.shape[0] * raster.shape[1] * (1 - resumed / job.shape[0]) / 1e6
     return Prediction(
         files={name: str(path) for name, path in paths.items()},
         shape=job.shape,
         resumed_rows=resumed,
         seconds=seconds,
-        mpix_per_s=pixels / 1e6 / seconds,
-        km2_per_s=None if job.answering.gsd is None else pixels * job.answering.gsd**2 / 1e6 / seconds,
+        mpix=mpix,
+        km2=None if job.answering.gsd is None else mpix * job.answering.gsd**2,
         gsd=job.answering.gsd,
         gsd_source=job.answering.gsd_source,
         model_hash=loaded.model.hash,
@@ -160,8 +161,15 @@ def output_files(out: str | Path, names: Any) -> dict[str, Path]:
     return {name: out if name == "map" else out.with_suffix(f".{name}.tif") for name in names}
 
 
-class _Job:
-    """One predictor, one raster, one way to cut it up."""
+class Job:
+    """One predictor, one raster, one way to cut it up.
+
+    Attributes:
+        settings: Hash of all that decides the numbers: raster, predictor, options. Stored in the files as ``settings``.
+        shape: Height and width of the map.
+        transform: Column and row of the map to CRS coordinates.
+        outputs: What is written, by name.
+    """
 
     def __init__(self, loaded: LoadedPredictor, raster: Raster, options: PredictOptions) -> None:
         self.loaded, self.raster, self.options = loaded, raster, options
@@ -170,11 +178,14 @@ class _Job:
         usual = window // 8 if predictor.dense else 0
         overlap = usual if options.overlap is None else options.overlap
         self.tiling = Tiling(raster.shape, window, window - overlap, options.blend)
+        self.cells = None if predictor.dense else CellGrid(raster.shape, window, window - overlap)
         self.answering = Answering(predictor, raster, convert=options.convert, flips=options.flips)
+        # Batches of 4 windows keep what a light model works on in the cache of a CPU; a GPU wants more at once.
+        self.batch_size = options.batch_size or (4 if self.answering.device.type == "cpu" else 32)
+        self.settings = self._settings()
         self.outputs = outputs_of(
             predictor, probabilities=options.probabilities, uncertainty=options.uncertainty, tags=self._tags()
         )
-        self.cells = None if predictor.dense else CellGrid(raster.shape, window, window - overlap)
         self.shape = self.cells.size if self.cells else raster.shape
         self.transform = self.cells.transform(raster.transform) if self.cells else raster.transform
 
@@ -183,23 +194,24 @@ class _Job:
         if first == self.shape[0]:
             return iter(())
         if self.cells:
-            size, share = self.options.batch_size, self.options.min_valid
+            size, share = self.batch_size, self.options.min_valid
             return cell_rows(self.answering, self.raster, self.cells, size, share, first)
-        return dense_rows(self.answering, self.raster, self.tiling, self.options.batch_size, first)
+        return dense_rows(self.answering, self.raster, self.tiling, self.batch_size, first)
 
-    def settings(self) -> str:
-        """Hash of all that decides the numbers: raster, predictor, options."""
+    def _settings(self) -> str:
         files = [Path(p) for p in self.raster.paths]
         stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else str(f) for f in files]
         seen = self.raster
         raster = (stamps, seen.shape, seen.bands, seen.unit.name, seen.gsd, seen.level, seen.mask)
         card = self.loaded.card
         model = (card.encoder_sha256, card.weights_sha256, card.thresholds, self.answering.gsd)
-        text = json.dumps([raster, model, asdict(self.options), self.tiling.window, self.tiling.stride], default=str)
+        cut = (self.tiling.window, self.tiling.stride, self.batch_size)
+        text = json.dumps([raster, model, asdict(self.options), cut], default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _tags(self) -> dict[str, str]:
         told = "unknown" if self.answering.gsd is None else f"{self.answering.gsd:g} m ({self.answering.gsd_source})"
+        blend = f", {self.tiling.blend} blend" if self.cells is None else ""
         return {
             "ecotone_version": ecotone.__version__,
             "model": self.loaded.model.card.name,
@@ -209,7 +221,8 @@ class _Job:
             "source": self.raster.name,
             "gsd": told,
             "conversion": self.options.convert or "none",
-            "windows": f"{self.tiling.window} px, stride {self.tiling.stride}, {self.tiling.blend}",
+            "windows": f"{self.tiling.window} px, stride {self.tiling.stride}" + blend,
+            "settings": self.settings,
         }
 
 

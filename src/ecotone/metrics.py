@@ -22,7 +22,8 @@ class Answers:
     """What was answered for every sample of a set, and the truth.
 
     Attributes:
-        truth: (N,) class indices, (N, C) zeros and ones, or (N,) values.
+        truth: (N,) class indices, (N, C) zeros and ones, (N,) values, or of segmentation the confusion (N, C, C): how
+            many pixels of each class (row) were given each class (column).
         decisions: The answer in the form of the truth; None for a ranking.
         scores: (N, C) by which the samples of each class are ranked; None without classes of their own.
         each: Name of a metric -> its (N,) values, where the metric is a mean over samples.
@@ -146,6 +147,30 @@ def _r2(answers: Answers) -> Statistic:
     return statistic
 
 
+def _miou(answers: Answers) -> Statistic:
+    """Intersection over union of each class's pixels over the whole set, averaged over those that are true or said."""
+    confusion = answers.truth.double().numpy()
+    hit = np.diagonal(confusion, axis1=1, axis2=2)
+    either = confusion.sum(1) + confusion.sum(2) - hit
+
+    def statistic(counts: Array) -> Array:
+        union = counts @ either
+        return _mean_where(counts @ hit, union, union > 0)
+
+    return statistic
+
+
+def _pixel_accuracy(answers: Answers) -> Statistic:
+    confusion = answers.truth.double().numpy()
+    hits, pixels = np.trace(confusion, axis1=1, axis2=2)[:, None], confusion.sum((1, 2))[:, None]
+
+    def statistic(counts: Array) -> Array:
+        total = counts @ pixels
+        return _mean_where(counts @ hits, total, total > 0)
+
+    return statistic
+
+
 def _decisions(answers: Answers) -> Tensor:
     assert answers.decisions is not None
     return answers.decisions
@@ -176,6 +201,8 @@ _ALL = (
     Metric("rmse", "RMSE", _rmse, percent=False, lower=True, unit=True),
     Metric("mae", "MAE", lambda a: mean((_decisions(a) - a.truth).abs()), percent=False, lower=True, unit=True),
     Metric("r2", "R2", _r2, percent=False),
+    Metric("miou", "mIoU", _miou),
+    Metric("pixel_accuracy", "pixel accuracy", _pixel_accuracy),
     Metric("map_at_k", "mAP@k", lambda a: mean(a.each["map_at_k"])),
     Metric("recall_at_k", "recall@k", lambda a: mean(a.each["recall_at_k"])),
 )

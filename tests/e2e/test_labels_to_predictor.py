@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 
+import geopandas as gpd
 import pytest
+import rasterio
 import torch
 import yaml
+from rasterio.features import rasterize
+from sklearn.metrics import roc_auc_score
 
+from ecotone import load
 from ecotone.cli import app
 from ecotone.data import open_dataset
 from ecotone.encoders import Readout, build_encoder
@@ -62,3 +67,21 @@ def test_chips_of_buildings_train_a_predictor_and_are_evaluated(solaris, sensor,
     assert "spatial blocks of 110 m" in (tmp_path / "score.json").read_text()
     moved = (tmp_path / "set").rename(tmp_path / "elsewhere")
     assert open_dataset(moved)[0].images["optical"].bands == ("pan",)
+
+
+def test_masks_of_buildings_train_a_predictor_that_maps_the_scene(solaris, sensor, model, tmp_path):
+    made = label(solaris, sensor, tmp_path / "set", "--as", "masks", "--size", 64, "--block", 110)
+    tuned = tmp_path / "run"
+    frozen = ("--mode", "frozen", "--json", tmp_path / "run.json")
+    ecotone("finetune", model, "--data", tmp_path / "set", "--out", tuned, *frozen)
+    assert made["task"] == json.loads((tmp_path / "run.json").read_text())["task"] == "segmentation"
+    scene = solaris / "sample_geotiff.tif"
+    found = load(tuned).predict(scene, tmp_path / "map.tif", sensor=sensor, probabilities=True)
+    with rasterio.open(found.files["map"]) as mapped, rasterio.open(scene) as image:
+        assert (mapped.shape, mapped.crs, mapped.transform) == (image.shape, image.crs, image.transform)
+        shapes = gpd.read_file(solaris / "geotiff_labels.geojson").geometry
+        truth = rasterize(shapes, out_shape=image.shape, transform=image.transform)
+    with rasterio.open(found.files["probabilities"]) as file:
+        building = file.read(2).astype(float)
+    # An encoder of random weights hardly dares to say "building", but knows where it is likelier.
+    assert roc_auc_score(truth[::4, ::4].ravel(), building[::4, ::4].ravel()) > 0.7

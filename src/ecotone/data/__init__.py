@@ -4,6 +4,7 @@ from ecotone.data.base import Dataset, DatasetInfo, modalities_of
 from ecotone.data.cached import Cached
 from ecotone.data.catalog import MMEarth
 from ecotone.data.cropped import Cropped
+from ecotone.data.masks import Masks, with_masks
 from ecotone.data.opening import open_dataset
 from ecotone.data.quarantine import Quarantine
 from ecotone.data.statistics import band_statistics
@@ -16,9 +17,11 @@ __all__ = [
     "Dataset",
     "DatasetInfo",
     "MMEarth",
+    "Masks",
     "Quarantine",
     "band_statistics",
     "batches",
     "modalities_of",
     "open_dataset",
+    "with_masks",
 ]

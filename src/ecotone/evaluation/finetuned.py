@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ecotone.data import open_dataset
+from ecotone.data import open_dataset, with_masks
 from ecotone.errors import DataError
 from ecotone.evaluation.contract import Interval
 from ecotone.evaluation.intervals import bootstrap
@@ -60,12 +60,13 @@ def score_test(
             expected=f"{loaded.model.hash} on {data}",
             mend="Remove the file if you know why.",
         )
-    dataset = Resized(open_dataset(data, split="test", sensor=sensor, gsd=gsd), loaded.model.card.encoder.image_size)
+    dataset = with_masks(open_dataset(data, split="test", sensor=sensor, gsd=gsd), data)
+    dataset = Resized(dataset, loaded.model.card.encoder.image_size)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     said = answer(loaded.predictor.to(device), dataset, on_progress, "test")
     task = loaded.predictor.task
     judged = judge(task, said.given, said.labels, loaded.predictor.thresholds or None)
-    interval = Interval(draws=TASKS[task].draws)
+    interval = Interval(draws=TASKS[task].draws) if task in TASKS else Interval()
     result = {
         "model": loaded.model.hash,
         "data": str(data),

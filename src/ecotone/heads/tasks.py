@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ecotone.data.masks import IGNORED
 from ecotone.errors import DataError
 from ecotone.metrics import METRICS, Answers
 
@@ -19,15 +20,19 @@ MEASURED: dict[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1"),
     "multilabel": ("micro_map", "macro_map", "micro_f1", "macro_f1"),
     "regression": ("rmse", "mae", "r2"),
+    "segmentation": ("miou", "pixel_accuracy"),
 }
 
 
 def targets(task: Task, labels: Any, classes: int, scaling: tuple[float, float] = (0.0, 1.0)) -> Tensor:
-    """Float targets (N, K) of labels as datasets give them: probabilities of classes, or standardised values.
+    """Targets of labels as datasets give them.
+
+    They are (N, K) probabilities of classes or standardised values, and for ``segmentation`` (N, H, W) class indices.
 
     Args:
         task: What the labels mean.
-        labels: ``batch.targets["label"]``: (N,) class indices, (N, K) zeros and ones, or (N,) values.
+        labels: ``batch.targets["label"]``: (N,) class indices, (N, K) zeros and ones, (N,) values, or
+            (N, H, W) class indices with 255 where there is no label.
         classes: Number K of classes; 1 for regression.
         scaling: Mean and standard deviation of the values in training.
 
@@ -40,11 +45,15 @@ def targets(task: Task, labels: Any, classes: int, scaling: tuple[float, float] 
         return F.one_hot(labels.long(), classes).float()
     if task == "multilabel":
         return labels.float()
+    if task == "segmentation":
+        return labels.long()
     return ((labels.double() - scaling[0]) / scaling[1]).float().view(-1, 1)
 
 
 def loss(task: Task, scores: Tensor, wanted: Tensor, smoothing: float = 0.0) -> Tensor:
     """Mean loss of scores (N, K) against targets (N, K): cross-entropy, binary cross-entropy or squared error.
+
+    For ``segmentation`` scores are (N, K, H, W), targets (N, H, W), and the mean is over the pixels with a label.
 
     Args:
         task: Which of them.
@@ -56,6 +65,9 @@ def loss(task: Task, scores: Tensor, wanted: Tensor, smoothing: float = 0.0) -> 
         return F.cross_entropy(scores, wanted, label_smoothing=smoothing)
     if task == "multilabel":
         return F.binary_cross_entropy_with_logits(scores, wanted * (1 - smoothing) + smoothing / 2)
+    if task == "segmentation":
+        total = F.cross_entropy(scores, wanted, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum")
+        return total / (wanted != IGNORED).sum().clamp_min(1)  # a batch without a label has no loss, rather than NaN
     return F.mse_loss(scores, wanted)
 
 
@@ -69,12 +81,31 @@ def answers(task: Task, scores: Tensor, scaling: tuple[float, float] = (0.0, 1.0
 
 
 def judge(task: Task, given: Tensor, labels: Tensor, thresholds: Sequence[float] | None = None) -> Answers:
-    """What ``answers`` gave (N, K), beside the labels as datasets give them; thresholds are for ``multilabel``."""
+    """What ``answers`` gave (N, K), beside the labels as datasets give them; thresholds are for ``multilabel``.
+
+    For ``segmentation`` what was given is the ``confusion``, which says it all.
+    """
+    if task == "segmentation":
+        return Answers(given)
     if task == "classification":
         return Answers(labels, given.argmax(1))
     if task == "multilabel":
         return Answers(labels, None if thresholds is None else given >= torch.tensor(thresholds), given)
     return Answers(labels, given[:, 0])
+
+
+def confusion(scores: Tensor, labels: Tensor) -> Tensor:
+    """(N, K, K) pixels of each true class (row) by the class of the highest score, where there is a label.
+
+    Args:
+        scores: (N, K, H, W).
+        labels: (N, H, W) class indices, 255 for none.
+    """
+    n, classes = scores.shape[:2]
+    known = labels != IGNORED
+    image = torch.arange(n, device=labels.device)[:, None, None].expand_as(labels)
+    cells = (image * classes + labels.long()) * classes + scores.argmax(1)
+    return torch.bincount(cells[known], minlength=n * classes * classes).view(n, classes, classes)
 
 
 def figures(task: Task, judged: Answers) -> dict[str, float]:

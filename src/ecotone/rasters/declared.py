@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from ecotone.errors import DataError
 from ecotone.rasters.gsd import check_gsd
@@ -33,6 +33,9 @@ class Declaration(BaseModel):
         gsd: Metres per pixel.
         level: Processing level.
         classes: Class names, or label value -> class name.
+        class_values: For ``segmentation``: the value of each class in the target rasters; by default the keys of
+            ``classes`` if these are whole numbers, else 0, 1, 2 …
+        ignore: For ``segmentation``: the value of pixels without a label; 255 by default.
         licence: Licence of the imagery.
         split_kind: How the splits were made.
         synthetic: The imagery is procedurally generated.
@@ -52,9 +55,19 @@ class Declaration(BaseModel):
     gsd: float | None = None
     level: str | None = None
     classes: tuple[str, ...] = ()
+    class_values: tuple[int, ...] = ()
+    ignore: int | None = None
     licence: str | None = None
     split_kind: str | None = None
     synthetic: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys(cls, content: Any) -> Any:
+        classes = content.get("classes") if isinstance(content, dict) else None
+        if isinstance(classes, dict) and all(isinstance(key, int) for key in classes):
+            return {"class_values": tuple(classes), **content}
+        return content
 
     @field_validator("classes", mode="before")
     @classmethod

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from rasterio.features import rasterize
 
-from ecotone.data.vector_labels.shapes import IGNORED, Shapes
+from ecotone.data.masks import IGNORED
+from ecotone.data.vector_labels.shapes import Shapes
 from ecotone.rasters import Raster
 
 Window = tuple[int, int, int, int]  # row, column, height, width

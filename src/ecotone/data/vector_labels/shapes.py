@@ -14,10 +14,10 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from ecotone.data.masks import IGNORED
 from ecotone.errors import DataError, nearest
 
 PRESENT, BACKGROUND = "present", "background"
-IGNORED = 255  # in a mask: nobody says what is there
 EQUAL_AREA = "EPSG:6933"
 PARQUET = (".parquet", ".geoparquet", ".pq")
 POINT, POLYGON = shapely.GeometryType.POINT, shapely.GeometryType.POLYGON

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ecotone.data.masks import IGNORED
 from ecotone.data.vector_labels.options import LabelOptions
 from ecotone.data.vector_labels.plane import Plane, Window
-from ecotone.data.vector_labels.shapes import IGNORED
 
 
 @dataclass(frozen=True)

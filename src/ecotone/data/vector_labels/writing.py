@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 import ecotone
 from ecotone.data.labels import SEPARATOR
 from ecotone.data.listing import MANIFEST
+from ecotone.data.masks import IGNORED
 from ecotone.data.vector_labels.options import SPLITS, LabelOptions
 from ecotone.data.vector_labels.plane import Plane, window_transform
-from ecotone.data.vector_labels.shapes import IGNORED, Shapes
+from ecotone.data.vector_labels.shapes import Shapes
 from ecotone.data.vector_labels.spots import Spot
 from ecotone.errors import DataError
 from ecotone.files import replacing

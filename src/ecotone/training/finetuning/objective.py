@@ -14,6 +14,7 @@ from ecotone.randomness import SampleRandom
 from ecotone.samples import Batch
 from ecotone.training.finetuning.droppath import DropPath
 from ecotone.training.finetuning.mixing import mix
+from ecotone.training.finetuning.scoring import pixel_labels
 from ecotone.training.finetuning.settings import FineTune
 
 
@@ -44,7 +45,8 @@ class TaskLoss(Method):
 
     def forward(self, batch: Batch, random: SampleRandom) -> dict[str, Tensor]:
         task, s = self.predictor.task, self.settings
-        wanted = targets(task, batch.targets.get("label"), self.predictor.outputs, self.predictor.scaling)
+        labels = pixel_labels(batch) if task == "segmentation" else batch.targets.get("label")
+        wanted = targets(task, labels, self.predictor.outputs, self.predictor.scaling)
         batch, wanted = mix(batch, wanted, random, s.mixup, s.cutmix)
         with self.drop_path.active(random):
             scores = self.predictor.scores(batch)

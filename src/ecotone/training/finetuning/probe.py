@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecotone.data import Dataset
 from ecotone.heads import LinearHead, Predictor, linear_fits
+from ecotone.heads.linear import LinearFit
 from ecotone.heads.tasks import answers, figures, gain, judge
 from ecotone.training.finetuning.scoring import OnProgress, pooled_features
 
@@ -50,11 +51,16 @@ def fit_probe(predictor: Predictor, train: Dataset, val: Dataset, on_progress: O
         given = answers(task, fit.scores(standard), predictor.scaling)
         tried.append(Probed(fit.settings, figures(task, judge(task, given, labels_val))))
     best = max(range(len(tried)), key=lambda i: gain(task, tried[i].figures))  # the first of equals
-    with torch.no_grad():
-        head.linear.weight.copy_(fits[best].weight)
-        head.linear.bias.copy_(fits[best].bias)
+    keep_fit(head.linear, fits[best])
     head.to(device)
     return tried
+
+
+def keep_fit(layer: nn.Linear | nn.Conv2d, fit: LinearFit) -> None:
+    """Give a linear layer the weights of a fit."""
+    with torch.no_grad():
+        layer.weight.copy_(fit.weight.view_as(layer.weight))
+        cast(Tensor, layer.bias).copy_(fit.bias)
 
 
 def scaling_of(labels: Tensor) -> tuple[float, float]:

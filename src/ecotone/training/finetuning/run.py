@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 import ecotone
-from ecotone.data import Cached, Dataset, DataStream, open_dataset
+from ecotone.data import Cached, Dataset, DataStream, open_dataset, with_masks
 from ecotone.encoders import build_encoder
-from ecotone.errors import DataError
-from ecotone.heads import LinearHead, Predictor
+from ecotone.errors import DataError, RecipeError
+from ecotone.heads import LinearHead, PixelHead, Predictor
 from ecotone.heads.tasks import MEASURED, Task, check_task
 from ecotone.heads.thresholds import best_thresholds
 from ecotone.samples import collate
@@ -23,6 +23,7 @@ from ecotone.training.finetuning.adapters import add_adapters, merge_adapters
 from ecotone.training.finetuning.curve import draw_curve
 from ecotone.training.finetuning.loop import SelectingLoop
 from ecotone.training.finetuning.objective import TaskLoss
+from ecotone.training.finetuning.pixel_probe import fit_pixel_probe
 from ecotone.training.finetuning.probe import fit_probe, scaling_of
 from ecotone.training.finetuning.scoring import OnProgress, answer, label_of
 from ecotone.training.finetuning.settings import FineTune
@@ -88,7 +89,8 @@ def finetune(
     predictor.to("cuda" if torch.cuda.is_available() else "cpu")
     tried = []
     if run.load_state() is None and not settings.from_scratch:
-        tried = fit_probe(predictor, train, val, on_progress)
+        fit = fit_pixel_probe if predictor.dense else fit_probe
+        tried = fit(predictor, train, val, on_progress)
     if settings.mode == "frozen":
         run.rewind_log(-1)
         for probed in tried:
@@ -102,9 +104,12 @@ def finetune(
 def _data(settings: FineTune, model: Model) -> tuple[FineTune, Dataset, Dataset]:
     """The train and val splits at one size, and the settings with what they left to the data."""
     train, val = (
-        open_dataset(settings.data, split=s, sensor=settings.sensor, gsd=settings.gsd) for s in ("train", "val")
+        with_masks(open_dataset(settings.data, split=s, sensor=settings.sensor, gsd=settings.gsd), settings.data)
+        for s in ("train", "val")
     )
     task = check_task(train.info.task, train.info.classes)
+    if task == "segmentation" and settings.mixup + settings.cutmix:
+        raise RecipeError("mixup and cutmix mix the labels of whole images", found=task, expected="0 for both")
     shared = sorted(set(train.keys()) & set(val.keys()))
     if shared:
         raise DataError(f"train and val share {len(shared)} samples, such as {shared[0]}", mend="Make them disjoint.")
@@ -152,12 +157,15 @@ def _predictor(settings: FineTune, model: Model, train: Dataset) -> Predictor:
     encoder.eval()
     probe = collate([train[0]])
     with torch.no_grad():
-        width = encoder(probe).pooled.shape[1]
+        seen = encoder(probe)
     task = check_task(info.task, info.classes)
     scaling = (0.0, 1.0)
     if task == "regression":
         scaling = scaling_of(torch.cat([label_of(collate([train[i]])) for i in range(len(train))]))
-    head = LinearHead(features=width, outputs=max(1, len(info.classes)))
+    if task == "segmentation":
+        head = PixelHead(features=sum(m.shape[1] for m in seen.maps), outputs=len(info.classes))
+    else:
+        head = LinearHead(features=seen.pooled.shape[1], outputs=max(1, len(info.classes)))
     return Predictor(encoder, head, task, info.classes, scaling=scaling)
 
 

@@ -10,6 +10,7 @@ from ecotone.data import Dataset
 from ecotone.data.masks import IGNORED
 from ecotone.errors import DataError
 from ecotone.heads import PixelHead, Predictor, linear_fits
+from ecotone.heads.dense import side_by_side
 from ecotone.heads.tasks import confusion, figures, gain, judge, loss
 from ecotone.training.finetuning.probe import Probed, keep_fit
 from ecotone.training.finetuning.scoring import OnProgress, pixel_labels, read_batches
@@ -56,7 +57,7 @@ def _cells(
     features, classes = [], []
     for batch in read_batches(dataset, on_progress, what):
         prepared = predictor.spec.prepare(batch.to(device))
-        maps = head.cells(head.read(predictor.encoder, prepared)).float().cpu()
+        maps = side_by_side(head.read(predictor.encoder, prepared).maps).float().cpu()
         found = cell_classes(pixel_labels(batch), predictor.outputs, (maps.shape[-2], maps.shape[-1]))
         for image, codes in zip(maps.flatten(2), found.flatten(1), strict=True):
             known = (codes != IGNORED).nonzero()[:, 0]

@@ -64,7 +64,7 @@ def test_a_picture_shows_query_and_hits(means, write_tif, scene, tmp_path, per):
         store = open_store(tmp_path / "store")
         centre = store.geometries([4])[0].centroid
         found = search(store, point=(centre.x, centre.y), k=3)
-        write_hits(tmp_path / "point.png", store, found, raster, (centre.x, centre.y))
-        write_hits(tmp_path / "image.png", store, found, raster, raster)
+        write_hits(tmp_path / "point.png", store, found, [4])
+        write_hits(tmp_path / "image.png", store, found, raster)
     for name in ("point.png", "image.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -20,6 +20,23 @@ from ecotone.cli.embed import (
     warnings_printed,
 )
 from ecotone.cli.output import JsonOption, console, write_json
+from ecotone.cli.search_options import (
+    AfterOption,
+    BboxOption,
+    BeforeOption,
+    ChipOption,
+    IdOption,
+    MinValidOption,
+    NegativeOption,
+    OnlySensorOption,
+    OnlySourceOption,
+    PointOption,
+    PolygonOption,
+    PositiveOption,
+    WithinOption,
+    filter_of,
+    query_of,
+)
 
 if TYPE_CHECKING:
     from ecotone.embeddings import Hit
@@ -32,13 +49,32 @@ def register(app: typer.Typer) -> None:
 
 def search(
     store: Annotated[Path, typer.Argument(help="What ecotone embed wrote: a .parquet file or a folder.")],
-    point: Annotated[str | None, typer.Option(metavar="LON,LAT", help="Search what resembles this place.")] = None,
-    chip: Annotated[str | None, typer.Option(help="Search what resembles this image; needs --model.")] = None,
+    point: PointOption = None,
+    polygon: PolygonOption = None,
+    id_: IdOption = None,
+    chip: ChipOption = None,
+    positive: PositiveOption = None,
+    negative: NegativeOption = None,
     model: Annotated[Path | None, typer.Option("--model", help="The model that made the store.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many neighbours.")] = 10,
+    each: Annotated[bool, typer.Option("--each", help="Search the rows of an area one by one.")] = False,
+    radius: Annotated[float, typer.Option(min=0, help="Leave out rows within so many metres of the query's.")] = 0,
+    bbox: BboxOption = None,
+    within: WithinOption = None,
+    after: AfterOption = None,
+    before: BeforeOption = None,
+    min_valid: MinValidOption = None,
+    only_sensor: OnlySensorOption = None,
+    only_source: OnlySourceOption = None,
     centre: Annotated[bool, typer.Option(help="Subtract the store's mean vector first.")] = True,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the hits as GeoJSON.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Do without the graph of an index.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the hits: .geojson, .parquet (GeoParquet) or .gpkg.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Write a PNG of the query and its first hits.")] = None,
+    score_map: Annotated[
+        Path | None, typer.Option(help="Write the probability by the examples: a .tif, or a folder.")
+    ] = None,
     sensor: SensorOption = None,
     bands: BandsOption = None,
     unit: UnitOption = None,
@@ -46,50 +82,53 @@ def search(
     device: DeviceOption = "auto",
     json_: JsonOption = None,
 ) -> None:
-    """Find the places whose embeddings are nearest to those of a point or an image, exactly.
+    """Find the places whose embeddings are nearest to those of a place, an image or a few examples.
 
     Example: ecotone search scene.parquet --point 11.58,48.14 -k 10 --picture hits.png
 
     Example: ecotone search scene.parquet --chip field.tif --model runs/s2 --out hits.geojson
+
+    Example: ecotone search stores/alps --positive lakes.gpkg --negative shadows.gpkg -k 100 --out found.gpkg
     """
     from ecotone import embeddings
     from ecotone.errors import RecipeError
     from ecotone.inference import embed_query, pictures
 
-    if (point is None) == (chip is None):
-        raise RecipeError("a search needs one query", expected="either --point or --chip")
-    opened = embeddings.open_store(store)
-    query: dict[str, Any] = {}
-    with warnings_printed(), ExitStack() as files:
-        source = files.enter_context(embeddings.open_source(opened.parts[0])) if picture else None
-        image = None
-        if point is not None:
-            query["point"] = embeddings.parse_point(point)
-        else:
-            if model is None:
-                raise RecipeError("--chip needs the model that made the store", mend="Give it with --model.")
-            image = files.enter_context(open_image(str(chip), sensor, bands, unit, gsd))
-            query["vector"] = embed_query(load_on(model, device), image, opened)
-        found = embeddings.search(opened, **query, k=k, centre=centre)
-        if picture and source:
-            pictures.write_hits(picture, opened, found, source, image if image else query["point"])
+    query: dict[str, Any] = query_of(point, polygon, id_, chip, positive, negative)
+    where = filter_of(bbox, within, after, before, min_valid, only_sensor, only_source)
+    if chip and model is None:
+        raise RecipeError("--chip needs the model that made the store", mend="Give it with --model.")
+    if score_map and not positive:
+        raise RecipeError("--score-map needs examples", mend="Give some with --positive.")
     if out:
-        embeddings.write_geojson(found, out)
+        embeddings.check_format(out)
+    opened = embeddings.open_store(store)
+    with warnings_printed(), ExitStack() as files:
+        image = None
+        if chip and model:
+            image = files.enter_context(open_image(chip, sensor, bands, unit, gsd))
+            query["vector"] = embed_query(load_on(model, device), image, opened)
+        options = {"k": k, "each": each, "where": where, "radius": radius, "centre": centre, "exact": exact}
+        found = embeddings.search(opened, **query, **options)
+        if picture:
+            rows = [] if image else embeddings.query_rows(opened, **query).tolist()
+            pictures.write_hits(picture, opened, found, image or rows)
+        if score_map:
+            embeddings.write_score_maps(opened, query["positives"], query["negatives"], score_map, centre=centre)
+    if out:
+        embeddings.write_hits_as(found, out)
     console.print(_table(found))
-    write_json(
-        json_,
-        {
-            "store": str(opened.path),
-            "model_hash": opened.facts.model_hash,
-            "query": {"point": query.get("point"), "chip": chip},
-            "centred": centre,
-            "hits": [h.as_json() for h in found],
-        },
-    )
+    asked = {"point": query.get("point"), "polygon": polygon, "ids": id_, "chip": chip}
+    about = {"store": str(opened.path), "model_hash": opened.facts.model_hash, "centred": centre}
+    asked |= {"positives": positive, "negatives": negative}
+    write_json(json_, {**about, "query": asked, "hits": [h.as_json() for h in found]})
 
 
 def _table(found: list[Hit]) -> Table:
-    table = Table("rank", "distance", "longitude", "latitude", "valid", "id")
+    scored = any(h.probability is not None for h in found)
+    table = Table("rank", "distance", *(["probability"] if scored else []), "longitude", "latitude", "valid", "id")
     for h in found:
-        table.add_row(str(h.rank), f"{h.distance:.4f}", f"{h.lon:.5f}", f"{h.lat:.5f}", f"{h.valid_fraction:.0%}", h.id)
+        score = [] if h.probability is None else [f"{h.probability:.3f}"]
+        where = [f"{h.lon:.5f}", f"{h.lat:.5f}", f"{h.valid_fraction:.0%}", h.id]
+        table.add_row(str(h.rank), f"{h.distance:.4f}", *score, *where)
     return table

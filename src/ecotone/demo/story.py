@@ -148,8 +148,7 @@ def _search(story: Story, size: Size, tell: Tell) -> None:
     centre = store.geometries([chosen])[0].centroid
     point = (centre.x, centre.y)
     found = search(store, point=point, k=8)
-    with open_raster(story.scene) as source:
-        write_hits(story.folder / "hits.png", store, found, source, point)
+    write_hits(story.folder / "hits.png", store, found, [chosen])
     tell(1, 1)
 
 

@@ -92,7 +92,7 @@ class Filter:
 
     def _source(self, store: Store) -> np.ndarray:
         def named(part: Part) -> bool:
-            names = (part.facts.source_id, part.raster.name, part.raster.uri)
+            names = (part.facts.source_id, part.raster.name, part.facts.uri)
             return any(fnmatchcase(name, wanted) for name in names for wanted in self.sources)
 
         return _of_parts(store, named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,7 +97,9 @@ def write_hits_as(found: Sequence[Hit], path: str | Path) -> None:
     table = geopandas.GeoDataFrame([h.as_json() for h in found], geometry=[h.geometry for h in found], crs="EPSG:4326")
     with replacing(path) as partial:
         if path.suffix == ".gpkg":
-            table.to_file(partial, driver="GPKG", layer="hits")
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*filename extension")  # of the temporary name
+                table.to_file(partial, driver="GPKG", layer="hits")
         else:
             table.to_parquet(partial, write_covering_bbox=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import numpy as np
 import shapely
 
 from ecotone.embeddings.store import Store
-from ecotone.errors import DataError, nearest
+from ecotone.errors import DataError
 
 Place = tuple[float, float] | str | shapely.Geometry  # longitude and latitude, a row id, or a shape in degrees
+_POINT = re.compile(r"\s*[-+.\deE]+\s*,\s*[-+.\deE]+\s*")
+_WKT = re.compile(r"\s*(POINT|LINESTRING|POLYGON|MULTI\w+|GEOMETRYCOLLECTION)\b", re.IGNORECASE)
 EARTH = 6_371_008.8  # mean radius in metres
 
 
@@ -93,15 +96,13 @@ def row_named(store: Store, name: str) -> int:
     """The row with this id.
 
     Raises:
-        DataError: There is none, or several sources have one.
+        DataError: There is none.
     """
     ids = store.columns(["id"])["id"]
     found = np.flatnonzero(ids.to_numpy() == name)
-    if len(found) == 1:
-        return int(found[0])
     if len(found):
-        raise DataError(f"{len(found)} rows have the id {name!r}", mend="Name its place by longitude and latitude.")
-    raise DataError(f"no row has the id {name!r}", mend=nearest(name, ids.slice(0, 1000).to_pylist()))
+        return int(found[0])
+    raise DataError(f"no row has the id {name!r}", mend=f"Ids of this store look like {ids[0].as_py()!r}.")
 
 
 def metres_between(store: Store, rows: np.ndarray) -> np.ndarray:
@@ -131,6 +132,19 @@ def parse_point(text: str) -> tuple[float, float]:
             "a point is LON,LAT in degrees", found=repr(text), expected="longitude within 180, latitude within 90"
         )
     return lon, lat
+
+
+def parse_place(text: str) -> list[Place]:
+    """What a word of a command line names: a point as ``LON,LAT``, a vector file or WKT with shapes, or a row id.
+
+    Raises:
+        DataError: A point is out of range, or a file holds no shapes.
+    """
+    if _POINT.fullmatch(text):
+        return [parse_point(text)]
+    if Path(text).is_file() or _WKT.match(text):
+        return list(read_shapes(text))
+    return [text]
 
 
 def read_shapes(text: str) -> list[shapely.Geometry]:

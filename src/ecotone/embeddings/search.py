@@ -69,8 +69,7 @@ def search(
     if sum(given) != 1 or (negatives and not positives):
         raise DataError("a search needs one query", expected="either a point, a vector, a polygon, ids or positives")
     scan = store.scan.complete if exact else store.scan
-    places: list[Place] = [p for p in (point, polygon) if p is not None]
-    own = NO_ROWS if vector is not None else rows_at(store, [*places, *ids, *positives])
+    own = query_rows(store, point=point, polygon=polygon, ids=ids, positives=positives)
     model = fit(scan, own, rows_at(store, negatives), centre=centre) if positives else None
     directions = _directions(scan, own, vector, model, each=each, centre=centre)
     allowed = _allowed(store, where, own, radius)
@@ -79,6 +78,23 @@ def search(
     keep = ~np.isin(found[0], left_out)
     rows, cosines = (column[keep][:k] for column in found)
     return hits_of(store, rows, 1 - cosines, None if model is None else model.probabilities(cosines))
+
+
+def query_rows(
+    store: Store,
+    *,
+    point: tuple[float, float] | None = None,
+    polygon: shapely.Geometry | None = None,
+    ids: Sequence[str] = (),
+    positives: Sequence[Place] = (),
+    negatives: Sequence[Place] = (),
+) -> np.ndarray:
+    """(m,) rows that are the query of a search with these arguments; negatives are none of them.
+
+    Raises:
+        DataError: There is no such place.
+    """
+    return rows_at(store, [*(p for p in (point, polygon) if p is not None), *ids, *positives])
 
 
 def _directions(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import shapely
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ecotone.embeddings import Hit, Store
-from ecotone.embeddings.places import row_at
+from ecotone.embeddings import Hit, Store, open_source
 from ecotone.files import replacing
 from ecotone.rasters import Raster
 from ecotone.samples import Image
@@ -71,30 +72,43 @@ def display_bands(image: Image) -> np.ndarray:
     return pixels
 
 
-def write_hits(
-    path: str | Path, store: Store, found: Sequence[Hit], source: Raster, query: Raster | tuple[float, float]
-) -> None:
+def write_hits(path: str | Path, store: Store, found: Sequence[Hit], query: Raster | Sequence[int]) -> None:
     """A PNG of a query and its first hits, captioned with distance, longitude and latitude.
 
     Args:
         path: The file to write.
-        store: The store that was searched.
+        store: The store that was searched; the rasters that it was made from are read.
         found: The hits.
-        source: The raster that the store was made from.
-        query: The query image, or the longitude and latitude of the query point.
+        query: The query image, or the rows of the store that are the query.
+
+    Raises:
+        DataError: A raster is not where it was embedded.
     """
-    if isinstance(query, tuple):
-        own = store.rows([row_at(store, query)])[0]
-        first = cut(source, store, own["row"], own["col"], f"query\n{query[0]:.4f}, {query[1]:.4f}")
-    else:
-        first = query_tile(query, f"query\n{Path(query.paths[0]).name}")
-    captions = (f"{h.rank}: distance {h.distance:.3f}\n{h.lon:.4f}, {h.lat:.4f}" for h in found)
-    tiles = [cut(source, store, h.row, h.col, c) for h, c in zip(found[:SHOWN], captions, strict=False)]
-    write_picture([first, *tiles], path)
+    with ExitStack() as files:
+        opened: dict[Path, Raster] = {}
+
+        def of_row(index: int, row: int, col: int, caption: str) -> Tile:
+            part = store.part_of(index)
+            if part.path not in opened:
+                opened[part.path] = files.enter_context(open_source(part))
+            return cut(opened[part.path], store, row, col, caption)
+
+        if isinstance(query, Raster):
+            first = [query_tile(query, f"query\n{Path(query.paths[0]).name}")]
+        else:
+            shown = list(query)[:COLUMNS]
+            facts, centres = store.rows(shown), shapely.centroid(store.geometries(shown))
+            first = [
+                of_row(i, f["row"], f["col"], f"query\n{c.x:.4f}, {c.y:.4f}")
+                for i, f, c in zip(shown, facts, centres, strict=True)
+            ]
+        captions = (f"{h.rank}: distance {h.distance:.3f}\n{h.lon:.4f}, {h.lat:.4f}" for h in found)
+        tiles = [of_row(h.index, h.row, h.col, c) for h, c in zip(found[:SHOWN], captions, strict=False)]
+        write_picture([*first, *tiles], path, len(first))
 
 
-def write_picture(tiles: Sequence[Tile], path: str | Path) -> None:
-    """A PNG of tiles that share one 2-98 % stretch per band, so that they compare by eye; the first is the query."""
+def write_picture(tiles: Sequence[Tile], path: str | Path, queries: int = 1) -> None:
+    """A PNG of tiles that share one 2-98 % stretch per band, so that they compare by eye; the first are the query."""
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     figure = Figure(figsize=(2.2 * columns, 2.6 * rows), layout="constrained")
@@ -104,8 +118,9 @@ def write_picture(tiles: Sequence[Tile], path: str | Path) -> None:
         _draw(axis, tile, low, high)
     for axis in axes[len(tiles) :]:
         axis.axis("off")
-    for spine in axes[0].spines.values():
-        spine.set(edgecolor="tab:red", linewidth=3)
+    for axis in axes[:queries]:
+        for spine in axis.spines.values():
+            spine.set(edgecolor="tab:red", linewidth=3)
     with replacing(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 

@@ -39,7 +39,8 @@ def test_geo_metadata_follows_geoparquet_1_1(store_of):
     store = store_of()
     geo = json.loads(pq.read_metadata(store.path).metadata[b"geo"])
     column = geo["columns"][geo["primary_column"]]
-    assert geo["version"] == "1.1.0" and column["encoding"] == "WKB" and column["geometry_types"] == ["Polygon"]
+    assert geo["version"] == "1.1.0" and column["encoding"] == "WKB"
+    assert column["geometry_types"] == ["Polygon", "MultiPolygon"]
     assert column["crs"]["id"] == {"authority": "EPSG", "code": 4326}
     assert column["covering"]["bbox"]["ymax"] == ["bbox", "ymax"]
     assert tuple(column["bbox"]) == store.bounds

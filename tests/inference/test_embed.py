@@ -11,8 +11,9 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecotone.embeddings import open_source, open_store
+from ecotone.embeddings import open_source, open_store, search
 from ecotone.embeddings.footprints import CellGrid
+from ecotone.embeddings.places import row_at
 from ecotone.encoders import build_encoder
 from ecotone.errors import DataError, InputError, RecipeError
 from ecotone.inference import AssumedGsdWarning, EmbedOptions, embed_raster
@@ -271,8 +272,28 @@ def test_a_real_twelve_band_scene_is_embedded(shared_data, tmp_path):
 def test_a_scene_without_a_polygon_is_refused_before_any_work(means, write_tif, scene, tmp_path):
     path = write_tif(scene)
     with rasterio.open(path, "r+") as file:
-        file.transform = rasterio.Affine(10, 0, 817_000, 0, -10, 8_000_000)
-        file.crs = "EPSG:32760"
-    with pytest.raises(DataError, match="antimeridian"):
+        file.transform = rasterio.Affine(10, 0, 1e12, 0, -10, 1e12)
+    with pytest.raises(DataError, match="no usable georeference"):
         embed(means(), path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("crs", "west", "north"), [("EPSG:32760", 817_100, 8e6), ("EPSG:3031", -480, 160)])
+def test_scenes_at_180_degrees_and_at_the_pole_are_embedded_and_found_again(
+    means, write_tif, scene, tmp_path, crs, west, north
+):
+    path = write_tif(scene[:, :64, :96])
+    with rasterio.open(path, "r+") as file:
+        file.transform, file.crs = rasterio.Affine(10, 0, west, 0, -10, north), crs
+    embed(means(), path, tmp_path / "a.parquet")
+    store = open_store(tmp_path / "a.parquet")
+    to_degrees = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+    for facts in store.rows(range(6)):
+        point = to_degrees.transform(west + 10 * (facts["col"] + 16), north - 10 * (facts["row"] + 16))
+        found = store.rows([row_at(store, point)])[0]
+        assert (found["row"], found["col"]) == (facts["row"], facts["col"])
+    table = geopandas.read_parquet(tmp_path / "a.parquet")
+    assert len(table) == 6 and set(table.geom_type) <= {"Polygon", "MultiPolygon"} and table.is_valid.all()
+    if crs == "EPSG:32760":
+        assert "MultiPolygon" in set(table.geom_type)
+        assert all(179.9 < abs(h.lon) <= 180 for h in search(store, point=point, k=5))

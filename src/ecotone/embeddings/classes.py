@@ -33,7 +33,7 @@ def classes_at(store: Store, path: str | Path) -> NDArray[np.int64]:
                 found=f"{file.dtypes[0]} numbers, {'no CRS' if file.crs is None else file.crs}",
                 expected="whole numbers and a CRS",
             )
-        lon, lat = (store.boxes[:, :2] + store.boxes[:, 2:]).T / 2
+        lon, lat = store.centres.T
         x, y = Transformer.from_crs("EPSG:4326", file.crs, always_xy=True).transform(lon, lat)
         t = ~file.transform
         with np.errstate(invalid="ignore"):  # places beyond the CRS are infinite, and fall outside below

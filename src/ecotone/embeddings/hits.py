@@ -14,6 +14,7 @@ import geopandas
 import numpy as np
 import shapely
 
+from ecotone.embeddings.footprints import centres
 from ecotone.embeddings.store import Store
 from ecotone.errors import RecipeError
 from ecotone.files import replacing
@@ -66,15 +67,15 @@ def hits_of(
 ) -> list[Hit]:
     """Hits for these rows (m,), in this order."""
     shapes = store.geometries(rows)
-    centres = shapely.centroid(shapes)
+    middle = centres(shapes)
     facts = store.rows(rows)
     return [
         Hit(
             rank=i + 1,
             index=int(rows[i]),
             distance=float(distances[i]),
-            lon=centres[i].x,
-            lat=centres[i].y,
+            lon=float(middle[i, 0]),
+            lat=float(middle[i, 1]),
             geometry=shapes[i],
             probability=None if probabilities is None else float(probabilities[i]),
             **{k: facts[i][k] for k in ("id", "row", "col", "valid_fraction", "time", "source")},

@@ -10,6 +10,7 @@ from html import escape
 
 import numpy as np
 import pyproj
+import shapely
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
@@ -66,8 +67,9 @@ def map_svg(store: Store) -> str:
 
     drawn = _pictures(store, place) if len(store) <= PICTURED else []
     for part in store.parts[:OUTLINED]:
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in place(np.array(part.raster.polygon().exterior.coords)))
-        drawn.append(f'<polygon points="{points}" fill="none" stroke="currentColor"/>')
+        for outline in shapely.get_exterior_ring(shapely.get_parts(part.raster.polygon())):
+            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in place(shapely.get_coordinates(outline)))
+            drawn.append(f'<polygon points="{points}" fill="none" stroke="currentColor"/>')
     width, height = np.ceil(place(np.array([[east, south]]))[0] + MARGIN).astype(int)
     label = f"Map of {len(store.parts)} sources; colours are principal components of the embeddings"
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
@@ -79,6 +81,8 @@ def _pictures(store: Store, place) -> list[str]:  # noqa: ANN001
     components = fit_components(store)
     drawn = []
     for part in store.parts[:OUTLINED]:
+        if np.ptp(part.raster.polygon().bounds[::2]) > 180:
+            continue  # it lies on both sides of the map, or around a pole
         (height, width), t = part.grid.size, part.grid.transform(part.raster.affine)
         corners = np.array([[0, 0], [width, 0], [0, height]])
         x, y = t.a * corners[:, 0] + t.b * corners[:, 1] + t.c, t.d * corners[:, 0] + t.e * corners[:, 1] + t.f

@@ -11,6 +11,7 @@ import geopandas
 import numpy as np
 import shapely
 
+from ecotone.embeddings.footprints import centres
 from ecotone.embeddings.store import Store
 from ecotone.errors import DataError
 
@@ -61,7 +62,8 @@ def row_at(store: Store, point: tuple[float, float]) -> int:
             if within
             else "Points are LON,LAT in degrees; check their order.",
         )
-    away = shapely.distance(shapely.centroid(shapes[inside]), shapely.Point(lon, lat))
+    east, north = (centres(shapes[inside]) - point).T
+    away = np.hypot((east + 180) % 360 - 180, north)
     return int(near[inside][away.argmin()])
 
 
@@ -78,8 +80,7 @@ def rows_in(store: Store, shape: shapely.Geometry) -> np.ndarray:
             for west, south, east, north in (shapely.bounds(shape), store.bounds)
         )
         raise DataError("there is no embedding in that area", found=found, expected=f"some of {held}")
-    centres = shapely.centroid(store.geometries(touched))
-    inside = shapely.intersects(shape, centres)
+    inside = shapely.intersects_xy(shape, *centres(store.geometries(touched)).T)
     return touched[inside] if inside.any() else touched
 
 
@@ -106,9 +107,8 @@ def row_named(store: Store, name: str) -> int:
 
 
 def metres_between(store: Store, rows: np.ndarray) -> np.ndarray:
-    """(n,) metres on the sphere from the centre of each row's box to the nearest of these rows (haversine formula)."""
-    box = np.radians(store.boxes)
-    lon, lat = (box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2
+    """(n,) metres on the sphere from the centre of each row to the nearest of these rows (haversine formula)."""
+    lon, lat = np.radians(store.centres).T
     away = np.full(len(lon), np.inf)
     for row in rows:
         a = np.sin((lat - lat[row]) / 2) ** 2 + np.cos(lat) * np.cos(lat[row]) * np.sin((lon - lon[row]) / 2) ** 2

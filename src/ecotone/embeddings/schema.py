@@ -60,14 +60,14 @@ class RasterFacts(_Strict):
         return Affine(*self.transform)
 
     def footprints(self, rows: np.ndarray, cols: np.ndarray, cell: int) -> np.ndarray:
-        """(n,) polygons in degrees of cells of the pixel grid, as ``footprints`` makes them."""
+        """(n,) shapes in degrees of cells of the pixel grid, as ``footprints`` makes them."""
         return footprints(rows, cols, cell, shape=self.shape, crs=self.crs, transform=self.affine)
 
-    def polygon(self) -> shapely.Polygon:
-        """The polygon of the whole raster in degrees.
+    def polygon(self) -> shapely.Polygon | shapely.MultiPolygon:
+        """The polygon of the whole raster in degrees; of several parts where it crosses the antimeridian.
 
         Raises:
-            DataError: It crosses the antimeridian, or lies outside its CRS.
+            DataError: Part of it lies outside its CRS.
         """
         return self.footprints(np.zeros(1), np.zeros(1), max(self.shape))[0]
 
@@ -194,7 +194,7 @@ def geo_metadata(bounds: tuple[float, ...] | None) -> dict[str, Any]:
     """The ``geo`` entry of GeoParquet 1.1.0 (https://geoparquet.org/releases/v1.1.0) for these bounds in degrees."""
     column = {
         "encoding": "WKB",
-        "geometry_types": ["Polygon"],
+        "geometry_types": ["Polygon", "MultiPolygon"],
         "crs": pyproj.CRS("EPSG:4326").to_json_dict(),
         "orientation": "counterclockwise",
         "covering": {"bbox": {c: ["bbox", c] for c in _CORNERS}},

@@ -12,6 +12,7 @@ import pyarrow as pa
 import shapely
 
 from ecotone.embeddings.folder import FACTS_FILE, check_facts, read_facts, source_files
+from ecotone.embeddings.footprints import centres
 from ecotone.embeddings.parts import Part, of_row, open_part
 from ecotone.embeddings.schema import StoreFacts
 from ecotone.embeddings.writer import Rows
@@ -61,6 +62,15 @@ class Store:
     def boxes(self) -> np.ndarray:
         """(n, 4) float64 west, south, east, north of each row in degrees."""
         return np.stack([np.asarray(part) for part in self._column("bbox").flatten()], 1)
+
+    @cached_property
+    def centres(self) -> np.ndarray:
+        """(n, 2) longitude and latitude of the middle of each row's footprint."""
+        middle = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        split = np.flatnonzero(self.boxes[:, 2] - self.boxes[:, 0] > 180)
+        if len(split):
+            middle[split] = centres(self.geometries(split))
+        return middle
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import zarr
 from filelock import FileLock
 from typer.testing import CliRunner
 
@@ -37,12 +38,12 @@ def scenes(write_tif, scene):
 def embed(means, scenes, tmp_path):
     """Embed the scenes, or these sources, into ``store``."""
 
-    def run(*sources, model=None, sensor="rgb", overwrite=False, on_progress=None, **options):
+    def run(*sources, model=None, sensor="rgb", overwrite=False, zarr=False, on_progress=None, **options):
         listed = sources if sources and isinstance(sources[0], Source) else list_sources(list(sources) or scenes)
         options = EmbedOptions(**options)
         return embed_sources(
             model or means(), listed, out=tmp_path / "store", options=options, choices={"sensor": sensor},
-            overwrite=overwrite, on_progress=on_progress,
+            overwrite=overwrite, zarr=zarr, on_progress=on_progress,
         )  # fmt: skip
 
     return run
@@ -98,6 +99,25 @@ def test_a_scene_or_a_declaration_that_changed_is_embedded_anew(embed, write_tif
         assert len(embed(sensor=None, at_gsd=at_gsd).embedded) == 2
         assert len(embed(sensor=None, at_gsd=at_gsd).skipped) == 2
         assert {p.facts.gsd for p in open_store(tmp_path / "store").parts} == {12.0 if at_gsd == 12 else 10.0}
+
+
+def test_grids_are_made_of_what_is_done_and_go_with_the_rows_they_show(
+    embed, means, write_tif, scene, scenes, tmp_path
+):
+    embed()
+    assert len(embed(zarr=True).skipped) == 2
+    grids = sorted((tmp_path / "store" / "grids").iterdir())
+    assert [g.name[0] for g in grids] == ["a", "b"]
+    write_tif(scene[:, :32, :32], "scenes/a.tif")
+    embed()
+    assert sorted((tmp_path / "store" / "grids").iterdir()) == grids[1:]
+    embed(zarr=True)
+    assert zarr.open_group(grids[0])["embedding"].shape == (3, 1, 1)
+    for width in (96, 32):
+        with open_raster(write_tif(scene[:, :32, :width]), sensor="rgb") as raster:
+            files = embed_raster(means(), raster, out=tmp_path / "one.parquet", zarr=True).files
+        assert files["grid"] == str(tmp_path / "one.zarr")
+        assert zarr.open_group(files["grid"])["embedding"].shape == (3, 1, width // 32)
 
 
 @pytest.mark.parametrize(

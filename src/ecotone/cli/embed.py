@@ -50,6 +50,7 @@ def embed(
     overlap: Annotated[int, typer.Option(help="Pixels by which windows overlap.")] = 0,
     min_valid: Annotated[float, typer.Option(help="Smallest share of valid pixels to embed.")] = 0.5,
     dtype: Annotated[str, typer.Option(help="How vectors are stored: float32, float16 or int8.")] = "float32",
+    zarr: Annotated[bool, typer.Option("--zarr", help="Write the vectors also as a georeferenced Zarr grid.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Embed also what the folder holds already.")] = False,
     sensor: SensorOption = None,
     bands: BandsOption = None,
@@ -74,7 +75,8 @@ def embed(
 
     settings: dict[str, Any] = {"per": per, "chip": chip, "overlap": overlap, "min_valid": min_valid, "dtype": dtype}
     settings |= {"convert": convert, "batch_size": batch_size, "at_gsd": parse_gsd(at_gsd)}
-    given: dict[str, Any] = {"options": EmbedOptions(**settings), "command": shlex.join(["ecotone", *sys.argv[1:]])}
+    given: dict[str, Any] = {"options": EmbedOptions(**settings), "zarr": zarr}
+    given["command"] = shlex.join(["ecotone", *sys.argv[1:]])
     choices = {"sensor": sensor, "bands": split_names(bands), "unit": unit, "gsd": gsd, "mask": mask}
     if out.suffix not in SUFFIXES:
         return _many(sources, choices, load_on(model, device), out, overwrite, given, json_)

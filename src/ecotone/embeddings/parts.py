@@ -62,18 +62,31 @@ class Part:
 
     def blocks(self) -> Iterator[Rows]:
         """Its rows in order with float32 vectors, one row group at a time: bounded memory."""
-        columns = ["row", "col", "valid_fraction", "vector", *(["scale"] if self.facts.dtype == "int8" else [])]
+        for table in self.tables(["row", "col", "valid_fraction"]):
+            flat = table["vector"].combine_chunks().flatten().to_numpy()
+            scale = table["scale"].to_numpy() if self.facts.dtype == "int8" else None
+            yield Rows(
+                row=table["row"].to_numpy(),
+                col=table["col"].to_numpy(),
+                valid_fraction=table["valid_fraction"].to_numpy(),
+                vectors=dequantise(flat.reshape(-1, self.facts.dimension), scale),
+            )
+
+    def tables(self, columns: Sequence[str], between: tuple[int, int] | None = None) -> Iterator[pa.Table]:
+        """Its vectors and some columns as they are stored, one row group at a time.
+
+        Args:
+            columns: Beside ``vector``, and ``scale`` where there is one.
+            between: First pixel row and the one after the last; row groups without a row there are left out.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        wanted = [*columns, "vector", *(["scale"] if self.facts.dtype == "int8" else [])]
         with _open(self.path) as file:
             for group in range(file.num_row_groups):
-                table = _reading(self.path, lambda group=group: file.read_row_group(group, columns=columns))
-                flat = table["vector"].combine_chunks().flatten().to_numpy()
-                scale = table["scale"].to_numpy() if "scale" in columns else None
-                yield Rows(
-                    row=table["row"].to_numpy(),
-                    col=table["col"].to_numpy(),
-                    valid_fraction=table["valid_fraction"].to_numpy(),
-                    vectors=dequantise(flat.reshape(-1, self.facts.dimension), scale),
-                )
+                if between is None or _reaches(file, group, between):
+                    yield _reading(self.path, lambda group=group: file.read_row_group(group, columns=wanted))
 
 
 def open_part(path: Path, first: int = 0) -> Part:
@@ -103,6 +116,13 @@ def _reading(path: Path, read: Callable[[], pa.Table]) -> pa.Table:
         return read()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is damaged", found=str(error).splitlines()[0], mend=_MEND) from error
+
+
+def _reaches(file: pq.ParquetFile, group: int, between: tuple[int, int]) -> bool:
+    """Whether a row group has cells that begin in these pixel rows, by its statistics."""
+    meta = file.metadata.row_group(group)
+    found = next(c for c in map(meta.column, range(meta.num_columns)) if c.path_in_schema == "row").statistics
+    return found is None or (found.min < between[1] and found.max >= between[0])
 
 
 def _facts(path: Path, file: pq.ParquetFile) -> SourceFacts:

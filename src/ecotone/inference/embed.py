@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ecotone.embeddings import SourceFacts, StoreWriter, fit_components, open_store, write_components, write_pictures
-from ecotone.embeddings.folder import begin_folder, check_folder, delete_extras, locked, picture_files, source_file
+from ecotone.embeddings import (
+    Part,
+    SourceFacts,
+    StoreWriter,
+    fit_components,
+    open_store,
+    write_components,
+    write_pictures,
+)
+from ecotone.embeddings.folder import (
+    begin_folder,
+    check_folder,
+    delete_extras,
+    grid_folder,
+    locked,
+    picture_files,
+    source_file,
+)
 from ecotone.errors import DataError
-from ecotone.files import replacing
+from ecotone.files import replacing, write_errors
 from ecotone.inference.embed_facts import raster_facts, settings_of, source_facts
 from ecotone.inference.embedder import Embedder, EmbedOptions, nothing_valid
 from ecotone.rasters import Raster
@@ -37,7 +54,7 @@ class EmbeddingSummary:
         conversion: Named display conversion before the model.
         model_hash: Hash of the model.
         fidelity: What the type of the stored vectors lost; None for ``float32``.
-        files: What was written: ``embeddings``, ``pca_tif``, ``pca_png``.
+        files: What was written: ``embeddings``, ``pca_tif``, ``pca_png``, and ``grid`` if wanted.
     """
 
     rows: int
@@ -63,6 +80,7 @@ def embed_raster(
     *,
     out: str | Path,
     options: EmbedOptions | None = None,
+    zarr: bool = False,
     command: str = "",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EmbeddingSummary:
@@ -74,6 +92,7 @@ def embed_raster(
         out: A ``.parquet`` file, whose pictures stand beside it as ``.pca.tif`` and ``.pca.png``; or a folder, a store
             of several sources to which this one is added, in place of its earlier rows.
         options: How to cut the raster up.
+        zarr: Write the vectors also as a georeferenced Zarr grid: ``NAME.zarr`` beside a file, ``grids`` in a folder.
         command: The command that asked for it, kept as provenance.
         on_progress: Called with the windows done and their total.
 
@@ -94,6 +113,9 @@ def embed_raster(
             # The table comes last: where it stands, its pictures stand too.
             store = open_store(temporary)
             write_components(store.parts[0], fit_components(store), tif, png)
+            if zarr:
+                replace_grid(store.parts[0], out.with_suffix(".zarr"))
+        grid = out.with_suffix(".zarr")
     else:
         name = source_id(Path(uri).name, str(Path(uri).resolve()))
         tif, png = picture_files(out, name)
@@ -101,11 +123,10 @@ def embed_raster(
         with locked(out):
             facts = source_facts(embedder, name=name, uri=uri, command=command)
             written = add_source(out, embedder, facts, on_progress)
-            write_pictures(out)
-        out = source_file(out, name)
-    return summarise(
-        embedder, written, time.perf_counter() - started, {"embeddings": out, "pca_tif": tif, "pca_png": png}
-    )
+            write_extras(out, zarr)
+        out, grid = source_file(out, name), grid_folder(out, name)
+    files = {"embeddings": out, "pca_tif": tif, "pca_png": png, **({"grid": grid} if zarr else {})}
+    return summarise(embedder, written, time.perf_counter() - started, files)
 
 
 def georeferenced(model: Model, raster: Raster, options: EmbedOptions) -> Embedder:
@@ -155,6 +176,33 @@ def add_source(
         begin_folder(folder, facts)
         delete_extras(folder, facts.source_id)
     return written
+
+
+def write_extras(folder: Path, zarr: bool) -> None:
+    """Write what a store lacks beside its rows: pictures, and grids if wanted.
+
+    Raises:
+        DataError: A file of the store is damaged, or another cannot be written.
+    """
+    write_pictures(folder)
+    if zarr:
+        from ecotone.embeddings.grid import write_grids  # zarr takes long to import
+
+        write_grids(folder)
+
+
+def replace_grid(part: Part, path: Path) -> None:
+    """Write the grid of a single file, in place of an earlier one.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    from ecotone.embeddings.grid import write_grid  # zarr takes long to import
+
+    with write_errors(path):
+        if path.exists():
+            shutil.rmtree(path)
+    write_grid(part, path)
 
 
 def summarise(embedder: Embedder, written: StoreWriter, seconds: float, files: dict[str, Path]) -> EmbeddingSummary:

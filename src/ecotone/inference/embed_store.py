@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecotone.embeddings import open_store, write_pictures
+from ecotone.embeddings import open_store
 from ecotone.embeddings.fidelity import pooled
 from ecotone.embeddings.folder import (
     QUARANTINE,
@@ -24,7 +24,7 @@ from ecotone.embeddings.folder import (
 from ecotone.embeddings.parts import open_part
 from ecotone.errors import DataError, InputError, OutputError, SensorError
 from ecotone.files import replacing
-from ecotone.inference.embed import EmbeddingSummary, add_source, georeferenced, summarise
+from ecotone.inference.embed import EmbeddingSummary, add_source, georeferenced, summarise, write_extras
 from ecotone.inference.embed_facts import settings_of, source_facts, stamp_of
 from ecotone.inference.embedder import EmbedOptions
 from ecotone.inference.told import only_role
@@ -96,6 +96,7 @@ def embed_sources(
     options: EmbedOptions | None = None,
     choices: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    zarr: bool = False,
     command: str = "",
     on_progress: Callable[[Step], None] | None = None,
 ) -> StoreReport:
@@ -112,6 +113,7 @@ def embed_sources(
         options: How to cut the rasters up.
         choices: What is declared about all sources: keyword arguments of ``open_raster``.
         overwrite: Embed also what is done.
+        zarr: Write a georeferenced Zarr grid of every source that has none.
         command: The command that asked for it, kept as provenance.
         on_progress: Told how far the run has come.
 
@@ -130,7 +132,7 @@ def embed_sources(
         for number, source in enumerate(sources):
             run.one(source, number, len(sources), overwrite)
         if source_files(run.folder):
-            write_pictures(run.folder)
+            write_extras(run.folder, zarr)
     return run.finish()
 
 

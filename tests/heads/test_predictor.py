@@ -12,7 +12,8 @@ from sklearn.metrics import f1_score
 
 from ecotone.encoders import Readout, build_encoder
 from ecotone.errors import CheckpointError, DataError, InputError
-from ecotone.heads import LinearHead, PixelHead, Predictor, linear_fits
+from ecotone.heads import LinearHead, PixelHead, Predictor
+from ecotone.heads.linear_fits import linear_fits
 from ecotone.heads.tasks import answers, figures, judge, targets
 from ecotone.inputs import InputSpec, RoleSpec, ZScore
 from ecotone.samples import Batch, ImageBatch

@@ -7,11 +7,11 @@ from typing import Any
 from ecotone.errors import CheckpointError, nearest
 from ecotone.heads.base import Head
 from ecotone.heads.dense import PixelHead
-from ecotone.heads.linear import LinearHead, linear_fits
+from ecotone.heads.linear import LinearHead
 from ecotone.heads.predictor import Predictor
 from ecotone.heads.tasks import Task
 
-__all__ = ["Head", "LinearHead", "PixelHead", "Predictor", "Task", "build_head", "linear_fits"]
+__all__ = ["Head", "LinearHead", "PixelHead", "Predictor", "Task", "build_head"]
 
 KINDS: dict[str, type[Head]] = {head.kind: head for head in (LinearHead, PixelHead)}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.protocols.base import Head, Predict, Protocol, best_on_val
 from ecotone.evaluation.tasks import Task
-from ecotone.heads.linear import ALPHAS, STRENGTHS, LinearFit, linear_fits
+from ecotone.heads.linear_fits import ALPHAS, STRENGTHS, LinearFit, linear_fits
 
 
 class LinearProbe(Protocol):

@@ -9,8 +9,9 @@ from torch import Tensor
 from ecotone.data import Dataset
 from ecotone.data.masks import IGNORED
 from ecotone.errors import DataError
-from ecotone.heads import PixelHead, Predictor, linear_fits
+from ecotone.heads import PixelHead, Predictor
 from ecotone.heads.dense import side_by_side
+from ecotone.heads.linear_fits import linear_fits
 from ecotone.heads.tasks import confusion, figures, gain, judge, loss
 from ecotone.training.finetuning.probe import Probed, keep_fit
 from ecotone.training.finetuning.scoring import OnProgress, pixel_labels, read_batches

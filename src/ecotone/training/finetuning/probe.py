@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ecotone.data import Dataset
-from ecotone.heads import LinearHead, Predictor, linear_fits
-from ecotone.heads.linear import LinearFit
+from ecotone.heads import LinearHead, Predictor
+from ecotone.heads.linear_fits import LinearFit, linear_fits
 from ecotone.heads.tasks import answers, figures, gain, judge
 from ecotone.training.finetuning.scoring import OnProgress, pooled_features
 

@@ -9,6 +9,10 @@ from ecotone.errors import DataError
 from ecotone.evaluation import evaluate
 from ecotone.evaluation.audits.leakage import FOLDS
 from ecotone.evaluation.audits.places import block_folds, spatial_blocks
+from ecotone.evaluation.features import FeatureSet
+from ecotone.evaluation.protocols import LinearProbe
+from ecotone.evaluation.protocols.knn import KNNGrid
+from ecotone.evaluation.tasks import task_of
 from ecotone.samples import Place
 
 
@@ -63,6 +67,7 @@ def test_a_random_split_of_towns_flatters_and_the_gap_says_by_how_much(make_spli
         assert random.difference == pytest.approx(random.value - spatial.value)
         assert random.difference_ci95 is not None and random.difference_ci95[0] > 0.1
         assert spatial.difference is None
+    assert {f.detail for f in finding.figures} == {"k 20"}
     assert finding.settings["samples"] == 300 and finding.settings["blocks"] >= 20
     assert {f.encoder for f in finding.figures} >= {"vit", "random init"}
 
@@ -72,6 +77,19 @@ def test_places_that_tell_nothing_leave_a_gap_of_zero(make_splits, tiny_encoder)
     for protocol in ("knn", "linear"):
         low, high = found["vit", protocol, "random split"].difference_ci95 or (1, 1)
         assert low <= 0 <= high
+    assert all(f.detail.startswith("C ") for (_, protocol, _), f in found.items() if protocol == "linear")
+
+
+@pytest.mark.parametrize("protocol", [LinearProbe(), KNNGrid()])
+def test_a_fixed_choice_answers_as_where_it_was_made(make_splits, protocol):
+    g = torch.Generator().manual_seed(0)
+    train, val = (FeatureSet(torch.randn(n, 5, generator=g), torch.randint(3, (n,), generator=g)) for n in (60, 40))
+    task = task_of(make_splits()["train"].info)
+    chosen = protocol.select(train, val, task)
+    again = protocol.fixed(chosen.settings).select(train, val, task)
+    name = "C" if protocol.name == "linear" else "k"
+    assert again.settings[name] == chosen.settings[name] and len(again.tried) == 1
+    torch.testing.assert_close(again.predict(val.features), chosen.predict(val.features), atol=1e-3, rtol=0)
 
 
 def test_the_audit_reads_no_test_image(make_splits, tiny_encoder):

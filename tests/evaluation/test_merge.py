@@ -51,6 +51,38 @@ def test_a_merge_says_what_one_call_says_without_reading_an_image(two, data, tmp
     assert merge([tmp_path / "out0", tmp_path / "out1", tmp_path / "out0"]).to_dict() == merged.to_dict()
 
 
+def test_the_merged_page_says_what_the_page_of_one_call_says(two, tmp_path):
+    merged = merge([tmp_path / "out0", tmp_path / "out1"])
+    [report] = merged.reports.values()
+    best = [d for d in two.differences if d.role == "best floor"]
+    assert sorted(map(str, report.differences)) == sorted(map(str, best))
+    assert sorted(map(str, report.means)) == sorted(map(str, two.means))
+    assert report.details.labels == two.details.labels and report.caveats == two.caveats
+    assert [m.scores for m in report.models] == [m.scores for m in two.models]
+    merged.save_html(tmp_path / "merged.html")
+    html = (tmp_path / "merged.html").read_text("utf-8")
+    for verdict in report.verdicts:
+        assert verdict.text in html and verdict.encoder in ("m0", "m1")
+    for text in ("Merged from folders of results", "Class by class", "Scale curve", report.contract.hash, "red</th>"):
+        assert text in html
+    assert "Worst errors" not in html and "Embedding map" not in html
+
+
+def test_a_folder_without_a_score_of_every_model_at_every_scale_still_makes_a_page(two, tmp_path):
+    file = tmp_path / "out1" / "results.jsonl"
+    lines = [
+        x for x in file.read_text().splitlines(keepends=True) if json.loads(x)["contestant"] != "m1" or "/1.0/" in x
+    ]
+    file.write_text("".join(lines))
+    (tmp_path / "out1" / "data.json").unlink()
+    merged = merge([tmp_path / "out1", tmp_path / "out0"])
+    assert {r.scale for r in merged.rows if r.encoder == "m1"} == {1.0}
+    [report] = merged.reports.values()
+    assert {m.encoder for m in report.means if not m.floor} == {"m0"} and report.classes == ()
+    merged.save_html(tmp_path / "merged.html")
+    assert "class 0" in (tmp_path / "merged.html").read_text("utf-8")
+
+
 def test_several_contracts_are_refused_unless_asked_for_and_then_marked(two, data, tiny_encoder, tmp_path):
     other = {**OPTIONS, "scale_protocol": "test-native", "scales": (1,)}
     evaluate([tmp_path / "m0"], data, out=tmp_path / "other", floors=False, **other)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ecotone.evaluation import evaluate
+from ecotone.evaluation import evaluate, merge
 
 CHROMIUM = os.environ.get("ECOTONE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -35,12 +35,24 @@ def axe() -> str:
     return (Path(found.origin).parent / "axe.min.js").read_text("utf-8")
 
 
-@pytest.fixture(params=["classification", "multilabel", "regression"])
+AUDITS = ("duplicates", "normalisers", "heads", "labels")
+
+
+@pytest.fixture(params=["classification", "multilabel", "regression", "merged", "mixed"])
 def page(request, make_splits, lamps, tiny_encoder, tmp_path) -> Path:
-    """A page with every section that its task has."""
-    single = request.param == "classification"
-    data = make_splits(split_kind="random") if single else lamps(request.param, counts=(40, 20, 30))
-    report = evaluate([tiny_encoder()], data, scales=(1, 0.5))
+    """A page with every section that its task has; of one evaluation, of folders of results, of two contracts."""
+    if request.param == "classification":
+        rivals, splits = [tiny_encoder(), tiny_encoder(patch=8)], make_splits(split_kind="random")
+        report = evaluate(rivals, splits, scales=(1, 0.5), seeds=2, compare=True, audits=AUDITS, protocols=["knn"])
+    elif request.param in ("multilabel", "regression"):
+        report = evaluate([tiny_encoder()], lamps(request.param, counts=(40, 20, 30)), scales=(1, 0.5))
+    else:
+        data, folders = lamps("multilabel", counts=(30, 20, 24)), [tmp_path / "a", tmp_path / "b"]
+        for seed, folder in enumerate(folders):
+            other = {"scale_protocol": "native"} if seed and request.param == "mixed" else {}
+            encoder = tiny_encoder(patch=8, seed=seed)
+            evaluate([encoder], data, scales=(1, 0.5), protocols=["knn"], seeds=2, audits=(), out=folder, **other)
+        report = merge(folders, mixed=True)
     report.save_html(tmp_path / "page.html")
     return tmp_path / "page.html"
 

@@ -34,7 +34,7 @@ def print_audits(report: Report) -> None:
 
 
 def _cell(words: Wording, figure: Figure) -> str:
-    lines = [f"{words.number(figure.value)} [{words.number(figure.ci95[0])}, {words.number(figure.ci95[1])}]"]
+    lines = [words.bracketed(figure.value, figure.ci95)]
     if figure.difference is not None and figure.difference_ci95 is not None:
         low, high = (words.signed(v) for v in figure.difference_ci95)
         lines.append(f"{words.signed(figure.difference)} [{low}, {high}]")

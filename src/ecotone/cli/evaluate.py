@@ -18,8 +18,7 @@ from ecotone.errors import RecipeError
 
 if TYPE_CHECKING:
     from ecotone.encoders import Readout
-    from ecotone.evaluation import Report, Row
-    from ecotone.evaluation.wording import Wording
+    from ecotone.evaluation import Report
 
 
 def register(app: typer.Typer) -> None:
@@ -137,7 +136,7 @@ def _merge(folders: list[str], mixed: bool, json_: str | None, files: dict[Path 
     from ecotone.evaluation.tables_compare import PAIR_HEAD
 
     merged = join(folders, mixed=mixed)
-    shown = [(s.title, s.head, [cells for _, cells in s.lines]) for s in sections(merged)]
+    shown = [(s.title, s.head, s.cells()) for s in sections(merged)]
     for title, head, rows in [*shown, ("Models against each other", PAIR_HEAD, pair_rows(merged))]:
         if rows:
             console.print(_table(title, head, rows))
@@ -188,6 +187,7 @@ def _numbers(text: str, option: str) -> list[float]:
 
 def _print(report: Report) -> None:
     """One table for each protocol, encoders first; then the verdict."""
+    from ecotone.evaluation.tables import score_cell
     from ecotone.evaluation.verdict import TITLES
     from ecotone.evaluation.wording import Wording
 
@@ -202,7 +202,7 @@ def _print(report: Report) -> None:
         for floor, name in sorted({(r.floor, r.encoder): None for r in rows}, key=lambda pair: pair[0]):
             cells = {r.scale: r for r in rows if r.encoder == name}
             style = "dim" if floor else "bold"
-            table.add_row(name, *(_cell(words, cells[s]) for s in scales), style=style)
+            table.add_row(name, *(score_cell(words, cells[s]) for s in scales), style=style)
         console.print(table)
     print_audits(report)
     if report.pairs:
@@ -229,9 +229,3 @@ def _print_comparison(report: Report) -> None:
         ("What the models cost", BUDGET_HEAD, [budget_row(m) for m in report.models]),
     ):
         console.print(_table(title, head, rows))
-
-
-def _cell(words: Wording, row: Row) -> str:
-    text = f"{words.number(row.value)} [{words.number(row.ci95[0])}, {words.number(row.ci95[1])}]"
-    each = row.settings.get("seed_values")
-    return f"{text} seeds {words.number(min(each))} to {words.number(max(each))}" if each else text

@@ -157,7 +157,7 @@ def _card(setup: Setup, entrant: Entrant, budget: Budget, outcomes: Sequence[Out
         for role, spec in encoder.spec.roles.items()
     }
     mine = [o for o in outcomes if o.contestant == entrant.name and o.scale == max(setup.scales())]
-    scores = [_score(setup, o, outcomes) for o in mine]
+    scores = [card_score(o, outcomes, setup.contract.interval.level) for o in mine]
     readout = encoder.readout.model_dump(mode="json")
     return ModelCard(
         entrant.name, entrant.hash, encoder.kind, budget, inputs, readout, _plain(entrant.provenance), scores
@@ -169,10 +169,11 @@ def _plain(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(provenance, default=str))
 
 
-def _score(setup: Setup, o: Outcome, outcomes: Sequence[Outcome]) -> CardScore:
+def card_score(o: Outcome, outcomes: Sequence[Outcome], level: float) -> CardScore:
+    """The main score of an encoder beside the best floor under the same protocol at the same scale."""
     floors = [f for f in outcomes if f.floor and (f.protocol, f.scale) == (o.protocol, o.scale)]
     best = max(floors, key=lambda f: METRICS[f.metric].gain(f.main.value), default=None)
-    interval = o.main.interval(setup.contract.interval.level)
+    interval = o.main.interval(level)
     return CardScore(
         o.protocol,
         o.scale,

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from html import escape
 from typing import Protocol
 
+from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 DASHES = ("7 4", "2 3", "9 3 2 3", "1 4", "5 2 1 2", "12 4", "4 2", "8 2 2 2 2 2")
 ENCODERS = 6  # colours; further encoders take them again
 AGREEMENT_POINTS = 1000  # more would make the page heavy and the picture no clearer
+
+
+Legend = list[tuple[str, Markup]]  # name, line
 
 
 class Axis(Protocol):
@@ -41,17 +45,32 @@ def line_style(series: Sequence[Series], index: int) -> str:
     return f'stroke="var(--e{rank % ENCODERS})" stroke-width="2.6"'
 
 
+def legend(series: Sequence[Series]) -> Legend:
+    """The name and a piece of the line of each."""
+    return [
+        (
+            s.name,
+            Markup(
+                '<svg viewBox="0 0 34 10" width="34" height="10" aria-hidden="true">'
+                f'<line x1="1" x2="33" y1="5" y2="5" {line_style(series, i)}/></svg>'
+            ),
+        )
+        for i, s in enumerate(series)
+    ]
+
+
 def scale_curve(series: Sequence[Series], title: str, resize: Axis, percent: bool = True) -> str:
     """A metric by scale, with the encoders' 95 % bands.
 
     Args:
-        series: At least one, all over the same scales.
+        series: At least one, in one order of scales.
         title: Read by screen readers.
         resize: Names the scales; of another kind of curve, its shares.
         percent: The values are shares, printed in per cent.
     """
     factor = 100 if percent else 1
-    scales = [p[0] for p in series[0].points]
+    longest = max((s.points for s in series), key=len)
+    scales = sorted({p[0] for s in series for p in s.points}, reverse=longest[0] > longest[-1])
     values = [v for s in series for p in s.points for v in p[1:]]
     ticks = MaxNLocator(6).tick_values(min(values), max(values))
     low, high = ticks[0], ticks[-1]

@@ -10,7 +10,6 @@ import numpy as np
 
 from ecotone.evaluation.mistakes import Mistake
 from ecotone.evaluation.scoring import Outcome
-from ecotone.evaluation.setup import Setup
 from ecotone.metrics import METRICS, Answers
 
 
@@ -113,33 +112,48 @@ class Details:
         }
 
 
-def details(setup: Setup, outcomes: Sequence[Outcome], keys: Sequence[str], mistakes: list[Mistake]) -> Details:
-    """Look at every decision of the first encoder at the largest scale."""
-    mine = [o for o in outcomes if o.contestant == setup.entrants[0].name and o.scale == max(setup.scales())]
+def numbered(classes: Sequence[str], count: int) -> list[str]:
+    """Names of so many classes; those that the dataset does not name get a number."""
+    return [*classes, *(f"class {i}" for i in range(len(classes), count))]
+
+
+def details(
+    outcomes: Sequence[Outcome], task: str, classes: Sequence[str], keys: Sequence[str], mistakes: list[Mistake]
+) -> Details:
+    """Look at every decision of the first encoder at the largest scale.
+
+    Args:
+        outcomes: Encoders and floors.
+        task: What is asked of every image.
+        classes: Class names; those beyond get a number.
+        keys: Of the test samples.
+        mistakes: The worst errors.
+    """
+    first, scale = next(o.contestant for o in outcomes if not o.floor), max(o.scale for o in outcomes)
+    mine = [o for o in outcomes if o.contestant == first and o.scale == scale]
     decided = [(o, o.answers[0]) for o in mine if o.answers[0].decisions is not None]
-    task = setup.task.name
     return Details(
         keys=tuple(keys),
-        confusions=[_confusion(setup, o, a) for o, a in decided if task == "classification"],
-        labels=[c for o, a in decided if task == "multilabel" for c in _labels(setup, o, a)],
+        confusions=[_confusion(len(classes), o, a) for o, a in decided if task == "classification"],
+        labels=[c for o, a in decided if task == "multilabel" for c in _labels(classes, o, a)],
         residuals=[_residuals(o, a) for o, a in decided if task == "regression"],
         mistakes=mistakes,
     )
 
 
-def _confusion(setup: Setup, o: Outcome, answers: Answers) -> Confusion:
+def _confusion(classes: int, o: Outcome, answers: Answers) -> Confusion:
     assert answers.decisions is not None
     truth, said = answers.truth.numpy(), answers.decisions.numpy()
-    size = max(len(setup.classes), int(max(truth.max(), said.max())) + 1)
+    size = max(classes, int(max(truth.max(), said.max())) + 1)
     counts = np.zeros((size, size), dtype=int)
     np.add.at(counts, (truth, said), 1)
     return Confusion(o.contestant, o.protocol, o.scale, counts.tolist())
 
 
-def _labels(setup: Setup, o: Outcome, answers: Answers) -> Iterator[LabelCounts]:
+def _labels(classes: Sequence[str], o: Outcome, answers: Answers) -> Iterator[LabelCounts]:
     assert answers.decisions is not None and answers.scores is not None
     truth, said = answers.truth > 0, answers.decisions > 0
-    for c, name in enumerate(setup.classes):
+    for c, name in enumerate(numbered(classes, truth.shape[1])):
         is_true, is_said = truth[:, c], said[:, c]
         alone = Answers(answers.truth[:, [c]], scores=answers.scores[:, [c]])
         yield LabelCounts(

@@ -102,14 +102,16 @@ def evaluate(
         raise RecipeError("a comparison needs at least two models", found=len(setup.entrants))
     setup = replace(setup, compare=compare)
     if out is not None:
-        setup = replace(setup, results=ResultFolder(out, setup.contract))
+        results = ResultFolder(out, setup.contract)
+        results.keep_data(setup.splits.info)
+        setup = replace(setup, results=results)
     costs = budgets(setup)
     selection, made = select(setup)
     findings = before_test(asked, setup, made)
     outcomes, embeddings = score(setup, selection, made)
     findings += after_test(asked, setup, selection, made)
     test = setup.splits.test_for(selection)
-    behind = details(setup, outcomes, test.keys(), worst(setup, outcomes, test))
+    behind = details(outcomes, setup.task.name, setup.classes, test.keys(), worst(setup, outcomes, test))
     report = build_report(setup, outcomes, embeddings, made.warnings, costs, behind, findings)
     if setup.results is not None:
         for contestant, card in zip(setup.contestants, report.models, strict=False):  # the encoders come first

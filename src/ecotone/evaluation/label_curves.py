@@ -24,8 +24,8 @@ class Shares:
         return f"{100 * scale:g} %"
 
 
-def label_curves(contract: Contract, finding: Finding) -> dict[str, Markup]:
-    """Protocol -> the main metric by share of the train labels, as SVG."""
+def label_curves(contract: Contract, finding: Finding) -> dict[str, tuple[Markup, charts.Legend]]:
+    """Protocol -> the main metric by share of the train labels, as SVG, and what its lines mean."""
     shares, found = finding.settings["shares"], {}
     for protocol, _, lines in figure_tables(finding.figures):
         words = Wording.main(contract, protocol)
@@ -34,5 +34,6 @@ def label_curves(contract: Contract, finding: Finding) -> dict[str, Markup]:
             points = [(share, f.value, *f.ci95) for share, f in zip(shares, each.values(), strict=True)]
             series.append(charts.Series(name, next(iter(each.values())).floor, points))
         title = f"{TITLES[protocol]}: {words.caption} by share of the train labels"
-        found[protocol] = Markup(charts.scale_curve(series, title, Shares(), words.metric.percent))
+        curve = charts.scale_curve(series, title, Shares(), words.metric.percent)
+        found[protocol] = Markup(curve), charts.legend(series)
     return found

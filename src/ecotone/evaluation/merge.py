@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from ecotone.errors import DataError, RecipeError
-from ecotone.evaluation.cards import ModelCard, read_card
+from ecotone.evaluation.cards import ModelCard
 from ecotone.evaluation.comparison import Pair, Scored, pairs
 from ecotone.evaluation.contract import Contract, differing
-from ecotone.evaluation.intervals import Estimate, average, bootstrap
+from ecotone.evaluation.merged_report import Source, merged_report
 from ecotone.evaluation.merged_tables import csv_text, html_text, markdown_text
-from ecotone.evaluation.result_files import Line, card_file, load_answers, read_contract, read_lines
+from ecotone.evaluation.report import Report, scored
+from ecotone.evaluation.result_files import read_about, read_contract, read_lines
+from ecotone.evaluation.scoring import Outcome
 from ecotone.files import replacing
-from ecotone.metrics import METRICS, Answers
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class MergedRow:
     ci95: tuple[float, float]
     n_train: int
     n_test: int
+    seed_values: list[float]
     mark: str
     contract: str
 
@@ -50,6 +52,7 @@ class Merged:
         rows: Every score of every metric.
         pairs: Encoders against each other, where they answered for the same test samples.
         models: A card for each encoder.
+        reports: Mark -> what one evaluation of its models would report, as far as folders keep it.
     """
 
     contracts: dict[str, Contract]
@@ -57,6 +60,7 @@ class Merged:
     rows: list[MergedRow]
     pairs: list[Pair]
     models: list[ModelCard]
+    reports: dict[str, Report]
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the JSON file."""
@@ -83,15 +87,6 @@ class Merged:
         _write(path, html_text(self))
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The lines of one contract, from one or more folders."""
-
-    contract: Contract
-    mark: str
-    lines: dict[str, tuple[Line, Path]]
-
-
 def merge(folders: Sequence[str | Path], *, mixed: bool = False) -> Merged:
     """Join folders of results into one table.
 
@@ -111,24 +106,26 @@ def merge(folders: Sequence[str | Path], *, mixed: bool = False) -> Merged:
             expected="one contract",
             mend="Evaluate under one contract; or ask for --mixed, which marks every score with its contract.",
         )
-    rows, scored, models = [], [], []
-    for source in sources:
-        found = _estimates(source, named=len(sources) > 1)
-        rows += [_row(source, *key, estimate) for key, estimate in found.items()]
-        scored += [(source.contract, key, estimate) for key, estimate in found.items() if not key[1]]
-        models += _cards(source, named=len(sources) > 1)
-    return Merged({s.mark: s.contract for s in sources}, odd, rows, _pairs(scored), models)
+    found = {s.mark: merged_report(s, named=len(sources) > 1) for s in sources}
+    return Merged(
+        contracts={s.mark: s.contract for s in sources},
+        differing=odd,
+        rows=[row for mark, (report, _) in found.items() for row in _rows(report, mark)],
+        pairs=_pairs([(report.contract, outcomes) for report, outcomes in found.values()]),
+        models=[card for report, _ in found.values() for card in report.models],
+        reports={mark: report for mark, (report, _) in found.items()},
+    )
 
 
-def _sources(folders: Sequence[Path]) -> list[_Source]:
-    found: dict[str, _Source] = {}
+def _sources(folders: Sequence[Path]) -> list[Source]:
+    found: dict[str, Source] = {}
     for folder in folders:
         digest, settings = read_contract(folder)
         if digest not in found:
-            found[digest] = _Source(_contract(settings, folder), chr(ord("A") + len(found)), {})
+            found[digest] = Source(_contract(settings, folder), chr(ord("A") + len(found)), read_about(folder), {})
         for line in read_lines(folder, digest):
             found[digest].lines.setdefault(line.id, (line, folder))
-    if not any(s.lines for s in found.values()):
+    if not found or any(all(line.floor for line, _ in s.lines.values()) for s in found.values()):
         raise DataError("there are no scores to merge", found=", ".join(map(str, folders)) or "no folder")
     return list(found.values())
 
@@ -153,93 +150,37 @@ def _value(settings: Any, name: str) -> Any:
     return settings
 
 
-Key = tuple[str, bool, str, float, str]  # name, floor, protocol, scale, metric
+def _rows(report: Report, mark: str) -> Iterator[MergedRow]:
+    """Every score of every metric."""
+    c = report.contract
+    for r in (*report.rows, *report.others):
+        yield MergedRow(
+            encoder=r.encoder,
+            floor=r.floor,
+            dataset=c.data.name,
+            protocol=r.protocol,
+            scale=r.scale,
+            scale_protocol=c.resize.scale_protocol,
+            metric=r.metric,
+            value=r.value,
+            ci95=r.ci95,
+            n_train=c.data.n["train"],
+            n_test=c.data.n["test"],
+            seed_values=r.seed_values,
+            mark=mark,
+            contract=c.hash,
+        )
 
 
-def _estimates(source: _Source, *, named: bool) -> dict[Key, Estimate]:
-    """Every metric with its draws, averaged over seeds."""
-    names = _names(source, named=named)
-    answers: dict[Path, Answers] = {}
-    keys, statistics = [], []
-    for line, folder in source.lines.values():
-        file = line.file(folder)
-        if file not in answers:
-            answers[file] = _answers(file, line)
-        keys.append((names[line.contestant, line.model], line.floor, line.protocol, line.scale, line.metric))
-        statistics.append(METRICS[line.metric].of(answers[file]))
-    contract = source.contract
-    each: dict[Key, list[Estimate]] = {}
-    for key, estimate in zip(keys, bootstrap(statistics, contract.data.n["test"], contract.interval), strict=True):
-        each.setdefault(key, []).append(estimate)
-    return {key: average(seeds) for key, seeds in each.items()}
-
-
-def _answers(file: Path, line: Line) -> Answers:
-    found = load_answers(file, line.answers)
-    if found is None:
-        raise DataError(f"the answers {file} are lost or damaged", mend="Evaluate into that folder again.")
-    return found
-
-
-def _names(source: _Source, *, named: bool) -> dict[tuple[str, str], str]:
-    """(contestant, model) -> a name of its own: with the hash where two models share it, with the mark if asked."""
-    models: dict[tuple[str, int], dict[str, None]] = {}
-    for line, _ in source.lines.values():
-        models.setdefault((line.contestant, line.seed), {})[line.model] = None
-    found = {}
-    for (name, _), hashes in models.items():
-        for model in hashes:
-            own = f"{name} ({model[:6]})" if len(hashes) > 1 else name
-            found[name, model] = f"{own} [{source.mark}]" if named else own
-    return found
-
-
-def _row(
-    source: _Source, name: str, floor: bool, protocol: str, scale: float, metric: str, estimate: Estimate
-) -> MergedRow:
-    c = source.contract
-    return MergedRow(
-        encoder=name,
-        floor=floor,
-        dataset=c.data.name,
-        protocol=protocol,
-        scale=scale,
-        scale_protocol=c.resize.scale_protocol,
-        metric=metric,
-        value=estimate.value,
-        ci95=estimate.interval(c.interval.level),
-        n_train=c.data.n["train"],
-        n_test=c.data.n["test"],
-        mark=source.mark,
-        contract=c.hash,
-    )
-
-
-def _pairs(scored: Sequence[tuple[Contract, Key, Estimate]]) -> list[Pair]:
+def _pairs(found: Sequence[tuple[Contract, Sequence[Outcome]]]) -> list[Pair]:
     """Pairs over the main metric, of those whose draws are of the same test samples."""
     groups: dict[str, tuple[Contract, list[Scored]]] = {}
-    for c, (name, _, protocol, scale, metric), estimate in scored:
-        if metric == c.metrics[protocol][0]:
-            same = (
-                c.data.content,
-                c.data.manifest,
-                c.data.split,
-                c.interval.model_dump(),
-                c.resize.scale_protocol,
-                metric,
-            )
-            group = groups.setdefault(json.dumps(same), (c, []))
-            group[1].append(Scored(name, protocol, scale, metric, estimate))
+    for c, outcomes in found:
+        for s in scored(outcomes):
+            same = (c.data.content, c.data.manifest, c.data.split, c.interval.model_dump(), c.resize.scale_protocol)
+            group = groups.setdefault(json.dumps((*same, s.metric)), (c, []))
+            group[1].append(s)
     return [p for c, group in groups.values() for p in pairs(group, c.data.n["test"], c.interval.level)]
-
-
-def _cards(source: _Source, *, named: bool) -> Iterator[ModelCard]:
-    names = _names(source, named=named)
-    seen = {(line.contestant, line.model): folder for line, folder in source.lines.values() if not line.floor}
-    for (name, model), folder in seen.items():
-        card = read_card(card_file(folder, model))
-        if card is not None:
-            yield replace(card, name=names[name, model], scores=[])
 
 
 def _write(path: str | Path, text: str) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ecotone.evaluation.comparison import Pair
-from ecotone.evaluation.page import page_environment
+from ecotone.evaluation.page import page_context, page_environment, render
 from ecotone.evaluation.protocols import PROTOCOLS
-from ecotone.evaluation.tables import cell
+from ecotone.evaluation.tables import cell, joined, score_cell
 from ecotone.evaluation.tables_compare import BUDGET_HEAD, PAIR_HEAD, budget_row, markdown_table, pair_row
 from ecotone.evaluation.wording import Wording
 
@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     from ecotone.evaluation.merge import Merged, MergedRow
 
 COLUMNS = ("encoder", "floor", "dataset", "protocol", "scale", "scale_protocol", "metric", "value", "low", "high")
-COLUMNS += ("n_train", "n_test", "mark", "contract")
+COLUMNS += ("n_train", "n_test", "seed_values", "mark", "contract")
+ORIGIN = (
+    "Merged from folders of results, without an image being read. They keep no audits, warnings, pictures and "
+    "features: the report of each evaluation has these."
+)
+
+
+@dataclass(frozen=True)
+class SectionLine:
+    """One contestant of one contract, by scale; None where it has no score."""
+
+    name: str
+    floor: bool
+    mark: str
+    rows: list[MergedRow | None]
 
 
 @dataclass(frozen=True)
@@ -27,13 +41,24 @@ class Section:
 
     Attributes:
         title: Dataset, protocol and metric.
-        head: Column titles.
-        lines: Floor or not, and the cells.
+        words: Puts its values into words.
+        labels: Names of the scales, the columns.
+        lines: Encoders first.
     """
 
     title: str
-    head: tuple[str, ...]
-    lines: list[tuple[bool, tuple[str, ...]]]
+    words: Wording
+    labels: tuple[str, ...]
+    lines: list[SectionLine]
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Column titles of the table as text."""
+        return "encoder or floor", "contract", *self.labels
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table as text."""
+        return [(s.name, s.mark, *(score_cell(self.words, r) if r else "" for r in s.rows)) for s in self.lines]
 
 
 def csv_text(merged: Merged) -> str:
@@ -43,7 +68,8 @@ def csv_text(merged: Merged) -> str:
     writer.writerow(COLUMNS)
     for r in merged.rows:
         head = (r.encoder, "true" if r.floor else "false", r.dataset, r.protocol, r.scale, r.scale_protocol, r.metric)
-        writer.writerow((*head, r.value, *r.ci95, r.n_train, r.n_test, r.mark, r.contract))
+        tail = (r.n_train, r.n_test, joined(r.seed_values), r.mark, r.contract)
+        writer.writerow((*head, r.value, *r.ci95, *tail))
     return file.getvalue()
 
 
@@ -74,7 +100,8 @@ def markdown_text(merged: Merged) -> str:
     parts += ["\n".join(f"- {cell(note)}" for note in notes(merged))] if notes(merged) else []
     for s in sections(merged):
         rows = [
-            tuple(f"*{cell(c)}*" if floor and not i else cell(c) for i, c in enumerate(row)) for floor, row in s.lines
+            (f"*{cell(name)}*" if line.floor else cell(name), *map(cell, rest))
+            for line, (name, *rest) in zip(s.lines, s.cells(), strict=True)
         ]
         parts += [f"## {cell(s.title)}", markdown_table(s.head, rows)]
     if merged.pairs:
@@ -94,22 +121,16 @@ def pair_rows(merged: Merged) -> list[tuple[str, ...]]:
 
 
 def html_text(merged: Merged) -> str:
-    """The page as HTML text."""
-    return (
-        page_environment()
-        .get_template("page_merged.html.jinja")
-        .render(
-            report=merged,
-            notes=notes(merged),
-            sections=sections(merged),
-            pair_head=PAIR_HEAD,
-            pair_rows=pair_rows(merged),
-            budget_head=BUDGET_HEAD,
-            budget_rows=[budget_row(m) for m in merged.models],
-            cost_plots=[],
-            words={},
-            titles={},
-        )
+    """The page as HTML text: that of one evaluation, or of several contracts side by side."""
+    if len(merged.reports) == 1:
+        [report] = merged.reports.values()
+        return render(report, ORIGIN)
+    parts = [page_context(report, mark) for mark, report in merged.reports.items()]
+    own = {"pair_head": PAIR_HEAD, "pair_rows": pair_rows(merged)}
+    own |= {"budget_head": BUDGET_HEAD, "budget_rows": [budget_row(m) for m in merged.models]}
+    template = page_environment().get_template("page_merged.html.jinja")
+    return template.render(
+        merged=merged, notes=notes(merged), sections=sections(merged), parts=parts, compared=own, origin=ORIGIN
     )
 
 
@@ -124,10 +145,7 @@ def _section(merged: Merged, dataset: str, protocol: str, rows: list[MergedRow])
     lines = []
     for floor, name in sorted({(r.floor, r.encoder): None for r in rows}, key=lambda pair: pair[0]):
         found = {r.scale: r for r in rows if r.encoder == name}
-        cells = [
-            f"{words.number(r.value)} [{words.number(r.ci95[0])}, {words.number(r.ci95[1])}]" if r else ""
-            for r in map(found.get, scales)
-        ]
-        lines.append((floor, (name, next(iter(found.values())).mark, *cells)))
+        mark = next(iter(found.values())).mark
+        lines.append(SectionLine(name, floor, mark, [found.get(s) for s in scales]))
     title = f"{dataset}, {PROTOCOLS[protocol].title}: {words.caption}"
-    return Section(title, ("encoder or floor", "contract", *(f"{100 * s:g} %" for s in scales)), lines)
+    return Section(title, words, tuple(f"{100 * s:g} %" for s in scales), lines)

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from ecotone.evaluation import charts, views
 from ecotone.evaluation.audits.base import figure_tables
+from ecotone.evaluation.details import numbered
 from ecotone.evaluation.label_curves import label_curves
 from ecotone.evaluation.maps import EmbeddingMap, embedding_map
 from ecotone.evaluation.page_compare import comparison
@@ -27,28 +28,38 @@ ANSWERS = {
 }
 
 
-def render(report: Report) -> str:
-    """The page as HTML text."""
-    environment = page_environment()
-    environment.globals |= {"views": views, "titles": TITLES, "answers": ANSWERS}
-    context = _scores(report) | _details(report)
-    context |= comparison(report, context["words"])
-    return environment.get_template("page.html.jinja").render(report=report, **context)
+def render(report: Report, origin: str = "") -> str:
+    """The page as HTML text.
+
+    Args:
+        report: What it shows.
+        origin: A sentence below the title on where the scores come from, if it is not one evaluation.
+    """
+    return page_environment().get_template("page.html.jinja").render(origin=origin, **page_context(report))
+
+
+def page_context(report: Report, mark: str = "") -> dict[str, Any]:
+    """The variables of the parts of the page; the mark keeps the ids of several reports on one page apart."""
+    context = {"report": report, "mark": mark} | _scores(report) | _details(report)
+    return context | comparison(report, context["words"])
 
 
 def page_environment(package: str = "ecotone.evaluation") -> Environment:
     """The templates of a package, and those of this one, such as ``page.css``; what is put in is escaped."""
-    return Environment(
+    environment = Environment(
         loader=ChoiceLoader([PackageLoader(name, ".") for name in dict.fromkeys((package, "ecotone.evaluation"))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"views": views, "titles": TITLES, "answers": ANSWERS}
+    return environment
 
 
 def _scores(report: Report) -> dict[str, Any]:
-    protocols = list(report.contract.metrics)
+    scored = {r.protocol for r in report.rows}
+    protocols = [p for p in report.contract.metrics if p in scored]
     encoders = dict.fromkeys(r.encoder for r in report.rows if not r.floor and "models" not in r.settings)
     lines = {p: views.score_lines(report, p) for p in protocols}
     return {
@@ -59,13 +70,13 @@ def _scores(report: Report) -> dict[str, Any]:
         "tables": lines,
         "others": views.other_scores(report),
         "curves": {p: _curve(report, p, lines[p]) for p in protocols},
-        "legend": _legend(lines[protocols[0]]),
+        "legend": charts.legend(_series(lines[protocols[0]])),
     }
 
 
 def _details(report: Report) -> dict[str, Any]:
     behind, unit = report.details, report.contract.data.label_unit or ""
-    confusions = [(c, views.class_names(report, len(c.counts))) for c in behind.confusions]
+    confusions = [(c, numbered(report.classes, len(c.counts))) for c in behind.confusions]
     return {
         "confusions": [(c, views.shares(c), names, views.swaps(c, names)) for c, names in confusions],
         "labels": {p: [c for c in behind.labels if c.protocol == p] for p in {c.protocol: 0 for c in behind.labels}},
@@ -78,7 +89,7 @@ def _details(report: Report) -> dict[str, Any]:
             for r in behind.residuals
         ],
         "mistakes": views.shown(report),
-        "mapped": next(iter(report.embeddings)),
+        "mapped": next(iter(report.embeddings), ""),
         "map": _map(report),
         "label_curves": {a.name: label_curves(report.contract, a) for a in report.audits if a.name == "labels"},
         "audit_tables": {a.name: figure_tables(a.figures) for a in report.audits},
@@ -87,7 +98,9 @@ def _details(report: Report) -> dict[str, Any]:
 
 
 def _series(lines: list[views.Line]) -> list[charts.Series]:
-    return [charts.Series(line.name, line.floor, [(r.scale, r.value, *r.ci95) for r in line.rows]) for line in lines]
+    return [
+        charts.Series(line.name, line.floor, [(r.scale, r.value, *r.ci95) for r in line.rows if r]) for line in lines
+    ]
 
 
 def _curve(report: Report, protocol: str, lines: list[views.Line]) -> Markup:
@@ -97,25 +110,13 @@ def _curve(report: Report, protocol: str, lines: list[views.Line]) -> Markup:
     return Markup(charts.scale_curve(_series(lines), title, resize, words.metric.percent))
 
 
-def _legend(lines: list[views.Line]) -> list[tuple[str, Markup]]:
-    series = _series(lines)
-    return [
-        (
-            s.name,
-            Markup(
-                '<svg viewBox="0 0 34 10" width="34" height="10" aria-hidden="true">'
-                f'<line x1="1" x2="33" y1="5" y2="5" {charts.line_style(series, i)}/></svg>'
-            ),
-        )
-        for i, s in enumerate(series)
-    ]
-
-
 def _map(report: Report) -> EmbeddingMap | None:
-    """The map of the first encoder's features."""
-    features = next(iter(report.embeddings.values()))
+    """The map of the first encoder's features, where there are any."""
+    features = next(iter(report.embeddings.values()), None)
+    if features is None:
+        return None
     labels = features.labels
     known = report.classes
     if not labels.is_floating_point():
-        known = views.class_names(report, int(labels.max()) + 1)
+        known = numbered(report.classes, int(labels.max()) + 1)
     return embedding_map(features, report.details.keys, known)

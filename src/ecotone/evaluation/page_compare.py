@@ -36,7 +36,7 @@ def comparison(report: Report, words: Mapping[str, Wording]) -> dict[str, Any]:
 
 
 def _plots(report: Report, words: Mapping[str, Wording]) -> list[tuple[str, Markup]]:
-    """Score against parameters and against FLOPs, for each protocol at the largest scale."""
+    """Score against parameters and against FLOPs, for each protocol at the largest scale, where costs differ."""
     found = []
     for protocol, w in words.items():
         scores = [(m.budget, m.name, s) for m in report.models for s in m.scores if s.protocol == protocol]
@@ -44,7 +44,7 @@ def _plots(report: Report, words: Mapping[str, Wording]) -> list[tuple[str, Mark
         best = max(floors, key=METRICS[w.metric.name].gain, default=None)
         for cost, axis in COSTS.items():
             points = [Point(name, getattr(b, cost), s.value, *s.ci95) for b, name, s in scores if getattr(b, cost) > 0]
-            if points:
+            if len({p.cost for p in points}) > 1:
                 title = f"{PROTOCOLS[protocol].title}: {w.caption} by {axis}"
                 found.append((title, Markup(cost_plot(points, title, axis, percent=w.metric.percent, floor=best))))
     return found

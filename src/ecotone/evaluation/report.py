@@ -15,10 +15,10 @@ from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.details import Details
 from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.intervals import average
-from ecotone.evaluation.scoring import Outcome
+from ecotone.evaluation.scoring import Outcome, mean_name
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.tables import csv_text, markdown_text
-from ecotone.evaluation.verdict import Difference, Verdict, caveats, differences, verdicts
+from ecotone.evaluation.verdict import Difference, Verdict, caveats, differences, random_inits, verdicts
 from ecotone.files import replacing
 
 
@@ -39,6 +39,11 @@ class Row:
     n_test: int
     settings: dict[str, Any]
 
+    @property
+    def seed_values(self) -> list[float]:
+        """The value of each seed, of a random floor under several; empty otherwise."""
+        return self.settings.get("seed_values", [])
+
 
 @dataclass(frozen=True)
 class Score:
@@ -51,6 +56,7 @@ class Score:
     metric: str
     value: float
     ci95: tuple[float, float]
+    seed_values: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -165,16 +171,18 @@ def build_report(
     findings: Sequence[Finding] = (),
 ) -> Report:
     """Turn outcomes into rows with intervals, differences and verdicts."""
-    found = differences(setup, outcomes)
+    contract = setup.contract
+    level = contract.interval.level
+    found = differences(outcomes, random_inits(setup.entrants), level)
+    names = [e.name for e in setup.entrants]
+    judged = names if setup.compare or len(names) == 1 else [mean_name(len(names))]
     return Report(
-        contract=setup.contract,
-        rows=[_row(setup, o) for o in outcomes],
-        others=[s for o in outcomes for s in _others(setup, o)],
+        contract=contract,
+        **score_tables(contract, outcomes),
         skipped=[Skipped(s, r) for s in setup.plan.scales if (r := setup.refusal(s))],
-        means=_means(setup, outcomes),
         differences=found,
-        verdicts=verdicts(setup, outcomes, found),
-        caveats=list(caveats(setup)),
+        verdicts=verdicts(contract, outcomes, found, judged),
+        caveats=list(caveats(contract, synthetic=setup.splits.info.synthetic, left_out=setup.left_out)),
         warnings=[
             *setup.splits.warnings(),
             *dict.fromkeys(warnings),
@@ -186,19 +194,25 @@ def build_report(
         classes=setup.classes,
         audits=list(findings),
         models=cards(setup, outcomes, costs),
-        pairs=_pairs(setup, outcomes),
+        pairs=pairs(scored(outcomes), contract.data.n["test"], level) if setup.compare else [],
     )
 
 
-def _pairs(setup: Setup, outcomes: Sequence[Outcome]) -> list[Pair]:
-    if not setup.compare:
-        return []
-    scored = [Scored(o.contestant, o.protocol, o.scale, o.metric, o.main) for o in outcomes if not o.floor]
-    return pairs(scored, setup.splits.n["test"], setup.contract.interval.level)
+def score_tables(contract: Contract, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The fields ``rows``, ``others`` and ``means`` of a report."""
+    return {
+        "rows": [_row(contract, o) for o in outcomes],
+        "others": [s for o in outcomes for s in _others(contract, o)],
+        "means": _means(contract, outcomes),
+    }
 
 
-def _row(setup: Setup, o: Outcome) -> Row:
-    contract = setup.contract
+def scored(outcomes: Sequence[Outcome]) -> list[Scored]:
+    """The main metrics of the encoders, for comparison."""
+    return [Scored(o.contestant, o.protocol, o.scale, o.metric, o.main) for o in outcomes if not o.floor]
+
+
+def _row(contract: Contract, o: Outcome) -> Row:
     return Row(
         encoder=o.contestant,
         floor=o.floor,
@@ -211,27 +225,40 @@ def _row(setup: Setup, o: Outcome) -> Row:
         ci95=o.main.interval(contract.interval.level),
         n_train=contract.data.n["train"],
         n_test=contract.data.n["test"],
-        settings=o.settings,
+        settings=o.settings | ({"seed_values": o.seed_values[o.metric]} if o.seed_values else {}),
     )
 
 
-def _others(setup: Setup, o: Outcome) -> list[Score]:
-    level = setup.contract.interval.level
+def _others(contract: Contract, o: Outcome) -> list[Score]:
+    level = contract.interval.level
     return [
-        Score(o.contestant, o.floor, o.protocol, o.scale, name, found.value, found.interval(level))
+        Score(
+            encoder=o.contestant,
+            floor=o.floor,
+            protocol=o.protocol,
+            scale=o.scale,
+            metric=name,
+            value=found.value,
+            ci95=found.interval(level),
+            seed_values=o.seed_values.get(name, []),
+        )
         for name, found in o.estimates.items()
         if name != o.metric
     ]
 
 
-def _means(setup: Setup, outcomes: Sequence[Outcome]) -> list[ScaleMean]:
+def _means(contract: Contract, outcomes: Sequence[Outcome]) -> list[ScaleMean]:
+    """Of those that have a score at every scale."""
+    scales = {o.scale for o in outcomes}
     grouped: dict[tuple[str, bool, str], list[Outcome]] = {}
     for o in outcomes:
         grouped.setdefault((o.contestant, o.floor, o.protocol), []).append(o)
     found = []
     for (name, floor, protocol), each in grouped.items():
+        if len(each) < len(scales):
+            continue
         mean = average([o.main for o in each])
-        interval = mean.interval(setup.contract.interval.level)
+        interval = mean.interval(contract.interval.level)
         found.append(ScaleMean(name, floor, protocol, mean.value, interval))
     return found
 

@@ -18,7 +18,20 @@ from ecotone.evaluation.contract import Contract, canonical
 from ecotone.files import replacing
 from ecotone.metrics import Answers
 
-CONTRACT, RESULTS, ANSWERS = "contract.json", "results.jsonl", "answers"
+CONTRACT, RESULTS, ANSWERS, DATA = "contract.json", "results.jsonl", "answers", "data.json"
+
+
+class About(BaseModel):
+    """What a report says of the dataset and no contract does.
+
+    Attributes:
+        classes: Class names in the order of the labels.
+        synthetic: The imagery is synthetic.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    classes: tuple[str, ...] = ()
+    synthetic: bool = False
 
 
 class Question(BaseModel):
@@ -105,6 +118,21 @@ def read_lines(folder: Path, contract: str) -> list[Line]:
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
     return [parse_line(text, folder, contract) for text in content.split(b"\n")[:-1]]
+
+
+def read_about(folder: Path) -> About:
+    """What ``data.json`` says of the dataset; nothing where it is absent.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    file = folder / DATA
+    if not file.is_file():
+        return About()
+    try:
+        return About.model_validate_json(file.read_text("utf-8"))
+    except (ValidationError, OSError) as error:
+        raise DataError(f"{file} is damaged", mend="Evaluate into that folder again.") from error
 
 
 def card_file(folder: Path, model: str) -> Path:

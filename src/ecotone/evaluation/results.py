@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from ecotone.data.base import DatasetInfo
 from ecotone.errors import DataError, RecipeError
 from ecotone.evaluation.contract import Contract, differing
 from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.protocols.base import Fitted
 from ecotone.evaluation.result_files import (
     CONTRACT,
+    DATA,
     RESULTS,
+    About,
     Line,
     Question,
     answers_hash,
@@ -110,6 +113,13 @@ class ResultFolder:
             append(self.folder / RESULTS, text.encode())
             self._refresh()
         return found
+
+    def keep_data(self, info: DatasetInfo) -> None:
+        """Keep what reports over several folders say of the dataset."""
+        with replacing(self.folder / DATA) as temporary:
+            temporary.write_text(
+                About(classes=info.classes, synthetic=info.synthetic).model_dump_json() + "\n", "utf-8"
+            )
 
     def keep_card(self, model: str, card: ModelCard) -> None:
         """Keep what a model is and costs, for reports over several folders."""

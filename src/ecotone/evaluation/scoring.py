@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ecotone.evaluation.contestants import Contestant, identity_hash
+from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.extraction import Extraction
 from ecotone.evaluation.features import FeatureSet, Standardiser
 from ecotone.evaluation.floors import CHANCE
@@ -32,6 +33,7 @@ class Outcome:
         settings: For the row of the score.
         estimates: Metric -> its value and bootstrap draws, averaged over seeds or models; the main metric first. The
             draws are the same for all outcomes.
+        seed_values: Metric -> the value of each seed, where there are several.
     """
 
     contestant: str
@@ -41,6 +43,7 @@ class Outcome:
     answers: tuple[Answers, ...]
     settings: dict[str, Any]
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    seed_values: Mapping[str, list[float]] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
@@ -113,7 +116,7 @@ def score(setup: Setup, selection: Selection, made: Preparation) -> tuple[list[O
                 embeddings[contestant.name] = features[0]
         if any(c.floor for c in setup.contestants):
             outcomes += _chance(setup, next(iter(found.values()))[0], scale, made.chance)
-    outcomes = _estimated(setup, outcomes)
+    outcomes = estimated(setup.contract, outcomes)
     return outcomes + list(_mean_of_models(setup, outcomes)), embeddings
 
 
@@ -177,19 +180,18 @@ def _kept(setup: Setup, question: Question, head: Fitted, test: FeatureSet) -> K
     return kept or setup.results.add(question, metrics, Kept(head.answer(test), head.settings))
 
 
-def _estimated(setup: Setup, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def estimated(contract: Contract, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes with their metrics, all over the same bootstrap draws."""
-    asked = [(i, name, a) for i, o in enumerate(outcomes) for name in setup.metrics[o.protocol] for a in o.answers]
-    found = bootstrap([METRICS[name].of(a) for _, name, a in asked], setup.splits.n["test"], setup.contract.interval)
+    asked = [(i, name, a) for i, o in enumerate(outcomes) for name in contract.metrics[o.protocol] for a in o.answers]
+    found = bootstrap([METRICS[name].of(a) for _, name, a in asked], contract.data.n["test"], contract.interval)
     each: list[dict[str, list[Estimate]]] = [{} for _ in outcomes]
     for (i, name, _), estimate in zip(asked, found, strict=True):
         each[i].setdefault(name, []).append(estimate)
     done = []
     for o, mine in zip(outcomes, each, strict=True):
-        first = next(iter(mine.values()))
-        shown = {"seed_values": [e.value for e in first]} if len(first) > 1 else {}
         estimates = {name: average(seeds) for name, seeds in mine.items()}
-        done.append(replace(o, estimates=estimates, settings={**o.settings, **shown}))
+        values = {name: [e.value for e in seeds] for name, seeds in mine.items() if len(seeds) > 1}
+        done.append(replace(o, estimates=estimates, seed_values=values))
     return done
 
 

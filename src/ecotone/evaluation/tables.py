@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ecotone.evaluation.tables_compare import BUDGET_HEAD, PAIR_HEAD, budget_row, markdown_table, pair_row
@@ -11,10 +12,11 @@ from ecotone.evaluation.verdict import TITLES
 from ecotone.evaluation.wording import Wording
 
 if TYPE_CHECKING:
-    from ecotone.evaluation.report import Report
+    from ecotone.evaluation.merge import MergedRow
+    from ecotone.evaluation.report import Report, Row
 
 COLUMNS = ("encoder", "floor", "dataset", "protocol", "scale", "scale_protocol", "metric", "value", "low", "high")
-COLUMNS += ("n_train", "n_test", "contract")
+COLUMNS += ("n_train", "n_test", "seed_values", "contract")
 
 
 def csv_text(report: Report) -> str:
@@ -26,7 +28,7 @@ def csv_text(report: Report) -> str:
     for s in (*report.rows, *report.others):
         floor = "true" if s.floor else "false"
         head = (s.encoder, floor, contract.data.name, s.protocol, s.scale, contract.resize.scale_protocol)
-        tail = (contract.data.n["train"], contract.data.n["test"], contract.hash)
+        tail = (contract.data.n["train"], contract.data.n["test"], joined(s.seed_values), contract.hash)
         writer.writerow((*head, s.metric, s.value, *s.ci95, *tail))
     return file.getvalue()
 
@@ -53,10 +55,7 @@ def _table(report: Report, protocol: str, words: Wording) -> str:
     lines.append("|---|" + "---:|" * len(scales))
     for floor, name in sorted({(r.floor, r.encoder): None for r in rows}, key=lambda pair: pair[0]):
         found = {r.scale: r for r in rows if r.encoder == name}
-        cells = [
-            f"{words.number(found[s].value)} [{words.number(found[s].ci95[0])}, {words.number(found[s].ci95[1])}]"
-            for s in scales
-        ]
+        cells = [score_cell(words, found[s]) for s in scales]
         lines.append(f"| {f'*{cell(name)}*' if floor else cell(name)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -70,6 +69,16 @@ def _compared(report: Report) -> list[str]:
     costs = [[cell(c) for c in budget_row(m)] for m in report.models]
     parts = ["## Models against each other", markdown_table(PAIR_HEAD, found)]
     return [*parts, "## What the models cost", markdown_table(BUDGET_HEAD, costs)]
+
+
+def joined(values: Sequence[float]) -> str:
+    """Several numbers in one cell of a CSV file."""
+    return "|".join(map(str, values))
+
+
+def score_cell(words: Wording, row: Row | MergedRow) -> str:
+    """A score with its interval, and from where to where its seeds go."""
+    return f"{words.bracketed(row.value, row.ci95)} {words.spread(row.seed_values)}".rstrip()
 
 
 def cell(text: str) -> str:

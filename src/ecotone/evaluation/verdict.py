@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ecotone.evaluation.comparison import ENOUGH
-from ecotone.evaluation.contestants import random_init_names
+from ecotone.evaluation.contestants import Entrant, random_init_names
 from ecotone.evaluation.contract import Contract
 from ecotone.evaluation.protocols import PROTOCOLS
 from ecotone.evaluation.scoring import Outcome, mean_name
-from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.wording import Wording
 from ecotone.metrics import METRICS
 
@@ -44,54 +43,62 @@ class Verdict:
     text: str
 
 
-def differences(setup: Setup, outcomes: Sequence[Outcome]) -> list[Difference]:
-    """Every encoder, and the mean of several, against its random init and the best floor, at every scale."""
-    inits = random_init_names(setup.entrants)
-    inits[mean_name(len(setup.entrants))] = inits[setup.entrants[0].name] if len(set(inits.values())) == 1 else ""
+def random_inits(entrants: Sequence[Entrant]) -> dict[str, str]:
+    """Encoder -> name of its random init; of the mean of several as well, where they share one."""
+    inits = random_init_names(entrants)
+    return inits | ({mean_name(len(entrants)): inits[entrants[0].name]} if len(set(inits.values())) == 1 else {})
+
+
+def differences(outcomes: Sequence[Outcome], inits: Mapping[str, str], level: float) -> list[Difference]:
+    """Every encoder, and the mean of several, against its random init and the best floor, at every scale.
+
+    Args:
+        outcomes: Encoders and floors.
+        inits: Encoder -> name of its random init, where that is known.
+        level: Of the intervals.
+    """
     found = []
     for o in (o for o in outcomes if not o.floor):
         floors = [f for f in outcomes if f.floor and (f.protocol, f.scale) == (o.protocol, o.scale)]
         if not floors:
             continue
         best = max(floors, key=lambda f: METRICS[f.metric].gain(f.main.value))
-        init = next((f for f in floors if f.contestant == inits[o.contestant]), None)
+        init = next((f for f in floors if f.contestant == inits.get(o.contestant)), None)
         if init is not None:
-            found.append(_difference(o, init, "random init", setup.contract.interval.level))
-        found.append(_difference(o, best, "best floor", setup.contract.interval.level))
+            found.append(_difference(o, init, "random init", level))
+        found.append(_difference(o, best, "best floor", level))
     return found
 
 
-def verdicts(setup: Setup, outcomes: Sequence[Outcome], found: Sequence[Difference]) -> list[Verdict]:
-    """One for each protocol: of the one encoder, of the mean of several, or of each of those that are compared."""
-    average_only = len(setup.entrants) > 1 and not setup.compare
-    judged = [mean_name(len(setup.entrants))] if average_only else [e.name for e in setup.entrants]
-    scale = max(setup.scales())
-    result = []
-    for p in setup.protocols:
-        for name in judged:
-            outcome = next(o for o in outcomes if (o.contestant, o.protocol, o.scale) == (name, p.name, scale))
-            mine = {d.role: d for d in found if (d.encoder, d.protocol, d.scale) == (name, p.name, scale)}
-            result.append(_verdict(outcome, mine, setup.contract))
+def verdicts(
+    contract: Contract, outcomes: Sequence[Outcome], found: Sequence[Difference], judged: Sequence[str]
+) -> list[Verdict]:
+    """One for each protocol and encoder that is judged, at the largest scale."""
+    scale, result = max(o.scale for o in outcomes), []
+    for protocol in contract.protocols:
+        for o in (o for o in outcomes if (o.protocol, o.scale) == (protocol, scale) and o.contestant in judged):
+            mine = {d.role: d for d in found if (d.encoder, d.protocol, d.scale) == (o.contestant, protocol, scale)}
+            result.append(_verdict(o, mine, contract))
     return result
 
 
-def caveats(setup: Setup) -> Iterator[str]:
+def caveats(contract: Contract, *, synthetic: bool, left_out: Sequence[str] = ()) -> Iterator[str]:
     """What limits every verdict on this data."""
-    info, n = setup.splits.info, setup.splits.n["test"]
-    if info.synthetic:
+    n = contract.data.n["test"]
+    if synthetic:
         yield "The imagery is synthetic: these scores show that the pipeline works, not what it does on the Earth."
     if n < ENOUGH:
         yield f"n too small: {n} test samples, and no verdict is given below {ENOUGH}."
-    if info.split_kind and info.split_kind.startswith("random"):
+    if contract.data.split_kind and contract.data.split_kind.startswith("random"):
         yield "The split is random: neighbouring tiles may lie in train and in test, so every score is optimistic."
-    yield from setup.left_out
-    told = setup.contract.gsd
+    yield from left_out
+    told = contract.gsd
     if told.policy == "shuffled":
         yield "A control: encoders are told the GSD of another image or scale, drawn at random, not their image's own."
     if told.fixed:
         yield f"Encoders are told a GSD of {told.fixed:g} m for every image, whatever its own."
-    if setup.contract.gsd.source == "assumed":
-        yield f"The GSD is assumed, not known: {setup.contract.gsd.metres:g} m, the middle of the model's range."
+    if told.source == "assumed":
+        yield f"The GSD is assumed, not known: {told.metres:g} m, the middle of the model's range."
 
 
 def _difference(o: Outcome, floor: Outcome, role: Role, level: float) -> Difference:

@@ -20,12 +20,12 @@ SWAPS = 6  # confusions that are put into words
 
 @dataclass(frozen=True)
 class Line:
-    """One contestant of a score table, by scale."""
+    """One contestant of a score table, by scale; None where it has no score."""
 
     name: str
     floor: bool
-    rows: list[Row]
-    mean: ScaleMean
+    rows: list[Row | None]
+    mean: ScaleMean | None
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ Tree = list[tuple[str, "str | Tree"]]
 def score_lines(report: Report, protocol: str) -> list[Line]:
     """Encoders first, then floors, each over its scales from large to small."""
     names = dict.fromkeys((r.encoder, r.floor) for r in report.rows if r.protocol == protocol)
-    lines = []
+    scales, lines = sorted({r.scale for r in report.rows}, reverse=True), []
     for name, floor in names:
-        rows = [r for r in report.rows if (r.encoder, r.protocol) == (name, protocol)]
-        mean = next(m for m in report.means if (m.encoder, m.protocol) == (name, protocol))
-        lines.append(Line(name, floor, sorted(rows, key=lambda r: -r.scale), mean))
+        rows = {r.scale: r for r in report.rows if (r.encoder, r.protocol) == (name, protocol)}
+        mean = next((m for m in report.means if (m.encoder, m.protocol) == (name, protocol)), None)
+        lines.append(Line(name, floor, [rows.get(s) for s in scales], mean))
     return sorted(lines, key=lambda line: line.floor)
 
 
@@ -150,11 +150,6 @@ def swaps(confusion: Confusion, names: Sequence[str]) -> list[str]:
     ]
     pairs.sort(key=lambda p: -p[0])
     return [f"{true} taken for {said}: {n} of {of}" for n, of, true, said in pairs[:SWAPS]]
-
-
-def class_names(report: Report, count: int) -> list[str]:
-    """Names of so many classes; those that the dataset does not name get a number."""
-    return [*report.classes, *(f"class {i}" for i in range(len(report.classes), count))]
 
 
 def shown(report: Report) -> list[Shown]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecotone.evaluation.contract import Contract
@@ -52,6 +53,16 @@ class Wording:
     def interval(self, ci: tuple[float, float]) -> str:
         """An interval in the space of a table cell."""
         return (" to " if ci[0] < 0 else "–").join(self.number(v) for v in ci)
+
+    def bracketed(self, value: float, ci: tuple[float, float]) -> str:
+        """The value with its interval in brackets."""
+        return f"{self.number(value)} [{self.number(ci[0])}, {self.number(ci[1])}]"
+
+    def spread(self, seed_values: Sequence[float]) -> str:
+        """From where to where the values of several seeds go; nothing for one."""
+        if len(seed_values) < 2:
+            return ""
+        return f"seeds {self.number(min(seed_values))} to {self.number(max(seed_values))}"
 
     def signed(self, value: float) -> str:
         """A difference with its sign."""

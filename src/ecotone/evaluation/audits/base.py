@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -68,6 +68,11 @@ class Finding:
     warnings: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def shown(self) -> bool:
+        """There is something for a page to show."""
+        return bool(self.figures or self.warnings)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
@@ -100,6 +105,11 @@ def figure(
         difference_ci95=None if gap is None else gap.interval(level),
         detail=detail,
     )
+
+
+def choice(settings: Mapping[str, Any]) -> str:
+    """What a protocol chose, or takes as it is, in words."""
+    return ", ".join(f"{name} {settings[name]:g}" for name in ("k", "C", "alpha") if name in settings)
 
 
 def over_repeats(each: Sequence[Estimate], seed: int) -> Estimate:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ecotone.encoders import Encoder, Readout
 from ecotone.encoders.base import Pooling
-from ecotone.evaluation.audits.base import Figure, Finding, figure
+from ecotone.evaluation.audits.base import Figure, Finding, choice, figure
 from ecotone.evaluation.audits.variants import Variants, variant
 from ecotone.evaluation.contestants import Contestant
 from ecotone.evaluation.features import FeatureSet
@@ -59,7 +58,7 @@ def _of_grid(
     """The regret of the protocol's grid; nothing where it chooses nothing."""
     if not isinstance(fitted, Head) or len(fitted.tried) < 2:
         return []
-    names = [_said(settings) for settings, _ in fitted.tried]
+    names = [choice(settings) for settings, _ in fitted.tried]
     chosen = next(i for i, (s, _) in enumerate(fitted.tried) if s.items() <= fitted.settings.items())
     answers = [setup.task.judge(predict(test.features), test.labels, fitted.thresholds) for _, predict in fitted.tried]
     return _regret(setup, contestant, p, metric, "head", names, chosen, answers)
@@ -82,10 +81,6 @@ def _regret(
         figure(setup, contestant, p.name, CHOSEN.format(what), one, split="test", detail=names[chosen]),
         figure(setup, contestant, p.name, BEST.format(what), other, split="test", reference=one, detail=names[best]),
     ]
-
-
-def _said(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {settings[name]:g}" for name in ("k", "C", "alpha") if name in settings)
 
 
 def _readouts(setup: Setup, encoder: Encoder) -> dict[str, Encoder]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ecotone.errors import DataError
-from ecotone.evaluation.audits.base import Figure, Finding, figure, over_repeats, without_labels
+from ecotone.evaluation.audits.base import Figure, Finding, choice, figure, over_repeats, without_labels
 from ecotone.evaluation.audits.places import block_folds, places, spatial_blocks
 from ecotone.evaluation.features import FeatureSet
 from ecotone.evaluation.intervals import COUNTS, Estimate, bootstrap
@@ -22,8 +22,10 @@ FOLDS, BLOCKS, REPEATS = 5, 20, 3
 SPATIAL, RANDOM = "spatial blocks", "random split"
 NOTE = (
     "Train and val samples, cross-validated in {folds} folds of equal size: random folds, and folds of whole blocks of "
-    "{side:.3g} km, {repeats} times each. The next fold makes the choices. The difference is what neighbours in train "
-    "give away; its interval is a paired bootstrap over blocks and repeats. The test split takes no part."
+    "{side:.3g} km, {repeats} times each. Regularisation and number of neighbours are chosen once in each repeat, "
+    "where its first fold is asked, and stand below; the next fold chooses them and sets thresholds. The difference is "
+    "what neighbours in train give away; its interval is a paired bootstrap over blocks and repeats. The test split "
+    "takes no part."
 )
 
 
@@ -76,11 +78,12 @@ def _figures(
         pool = _joined(train[contestant.name][0], val[contestant.name][0], known)
         for p in setup.protocols:
             metric = METRICS[setup.metrics[p.name][0]]
-            statistics = [metric.of(cross_answers(setup, p, pool, f)) for s in (SPATIAL, RANDOM) for f in folds[s]]
-            each = _over_blocks(setup, statistics, block)
+            answers = {kind: [cross_answers(setup, p, pool, f) for f in each] for kind, each in folds.items()}
+            each = _over_blocks(setup, [metric.of(a) for kind in answers.values() for a, _ in kind], block)
             spatial, random = over_repeats(each[:REPEATS], 0), over_repeats(each[REPEATS:], 1)
-            found.append(figure(setup, contestant, p.name, SPATIAL, spatial, split="train and val"))
-            found.append(figure(setup, contestant, p.name, RANDOM, random, split="train and val", reference=spatial))
+            for kind, estimate, reference in ((SPATIAL, spatial, None), (RANDOM, random, spatial)):
+                told = {"split": "train and val", "detail": ", ".join(dict.fromkeys(said for _, said in answers[kind]))}
+                found.append(figure(setup, contestant, p.name, kind, estimate, **told, reference=reference))
     return found
 
 
@@ -93,24 +96,37 @@ def _joined(train: FeatureSet, val: FeatureSet, known: Tensor) -> FeatureSet:
     return FeatureSet(torch.cat([train.features, val.features])[known], torch.cat([train.labels, val.labels])[known])
 
 
-def cross_answers(setup: Setup, protocol: Protocol, pool: FeatureSet, fold: Tensor) -> Answers:
+def cross_answers(setup: Setup, protocol: Protocol, pool: FeatureSet, fold: Tensor) -> tuple[Answers, str]:
     """Answers for every sample by a protocol that was fitted on the other folds, the next of which made the choices.
+
+    What is chosen where the first fold is asked holds for all: a grid for every fold would cost several times as much.
 
     Args:
         setup: The evaluation.
         protocol: The protocol.
         pool: N features and labels, not standardised.
         fold: (N,) fold of every sample, 0 to FOLDS - 1.
+
+    Returns:
+        The answers, and what was chosen, in words.
     """
-    parts, order = [], []
+    parts, order, settings = [], [], {}
     for asked in range(FOLDS):
-        chooses = (asked + 1) % FOLDS
-        train, val, test = (fold != asked) & (fold != chooses), fold == chooses, fold == asked
-        standard = setup.standardiser(pool.features[train])
-        sets = [FeatureSet(standard(pool.features[part]), pool.labels[part]) for part in (train, val, test)]
-        parts.append(protocol.select(sets[0], sets[1], setup.task).answer(sets[2]))
-        order.append(test.nonzero().squeeze(1))
-    return _in_order(parts, torch.cat(order).argsort())
+        train, val, test = _sets(setup, pool, fold, asked)
+        fitted = protocol.select(train, val, setup.task)
+        if not asked:
+            settings, protocol = fitted.settings, protocol.fixed(fitted.settings)
+        parts.append(fitted.answer(test))
+        order.append((fold == asked).nonzero().squeeze(1))
+    return _in_order(parts, torch.cat(order).argsort()), choice(settings)
+
+
+def _sets(setup: Setup, pool: FeatureSet, fold: Tensor, asked: int) -> list[FeatureSet]:
+    """Standardised train, val and test: all folds but two, the next, and the one that is asked."""
+    chooses = (asked + 1) % FOLDS
+    parts = (fold != asked) & (fold != chooses), fold == chooses, fold == asked
+    standard = setup.standardiser(pool.features[parts[0]])
+    return [FeatureSet(standard(pool.features[part]), pool.labels[part]) for part in parts]
 
 
 def _in_order(parts: Sequence[Answers], order: Tensor) -> Answers:

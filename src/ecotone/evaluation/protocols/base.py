@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -65,6 +65,10 @@ class Protocol(BaseModel, ABC):
     @abstractmethod
     def select(self, train: FeatureSet, val: FeatureSet, task: Task) -> Fitted:
         """Fit on train, choose on val. Features are standardised already."""
+
+    def fixed(self, settings: Mapping[str, Any]) -> Self:
+        """The same protocol without a choice: it takes what was chosen before, as the settings of a score say it."""
+        return self
 
     def metrics(self, task: Task) -> tuple[str, ...]:
         """Names of what is measured, the main metric first.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -50,6 +50,9 @@ class KNNGrid(Protocol):
     name: Literal["knn-grid"] = "knn-grid"
     grid: tuple[int, ...] = (1, 3, 5, 10, 20, 50, 100)
     temperature: float = Field(default=0.07, gt=0)
+
+    def fixed(self, settings: Mapping[str, Any]) -> KNNGrid:
+        return self.model_copy(update={"grid": (settings["k"],)})
 
     def select(self, train: FeatureSet, val: FeatureSet, task: Task) -> Head:
         grid = sorted({min(k, len(train.labels)) for k in self.grid}, reverse=True)

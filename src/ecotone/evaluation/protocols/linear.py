@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -29,6 +29,11 @@ class LinearProbe(Protocol):
     grid: tuple[float, ...] = STRENGTHS
     max_iter: int = 1000
     alphas: tuple[float, ...] = ALPHAS
+
+    def fixed(self, settings: Mapping[str, Any]) -> LinearProbe:
+        if "C" in settings:
+            return self.model_copy(update={"grid": (settings["C"],)})
+        return self.model_copy(update={"alphas": (settings["alpha"],)})
 
     def select(self, train: FeatureSet, val: FeatureSet, task: Task) -> Head:
         labels = train.labels

@@ -71,7 +71,7 @@ def novelty(
     apart: Annotated[
         int | None, typer.Option(help="Cells so near are no references; default: those that overlap.")
     ] = None,
-    sample: Annotated[int, typer.Option(help="References drawn at most.")] = 50_000,
+    sample: Annotated[int, typer.Option(help="References drawn at most.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Draws the references.")] = 0,
     json_: JsonOption = None,
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
 
 from ecotone.embeddings.geometry.spectrum import unit_rows
 from ecotone.embeddings.maps import map_files, write_map
@@ -16,8 +17,8 @@ from ecotone.embeddings.sampling import sample_index, take_vectors
 from ecotone.embeddings.store import Store
 from ecotone.errors import DataError, RecipeError
 
-BLOCK = 256  # rows whose distances to all references are held at once
-SAMPLE = 50_000
+BLOCK = 4096  # rows whose neighbours are held at once
+SAMPLE = 20_000
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,8 @@ def write_novelty(
         )
     if apart is None:
         apart = -(-store.facts.cell // store.facts.step) - 1
-    within = apart if own else None
-    return [
-        _write(part, i, references, k, within, file)
-        for i, (part, file) in enumerate(zip(store.parts, files, strict=True))
-    ]
+    parts = zip(store.parts, files, strict=True)
+    return [_write(part, i, references, k, apart if own else None, file) for i, (part, file) in enumerate(parts)]
 
 
 class _References:
@@ -98,26 +96,27 @@ class _References:
         self.part = np.searchsorted([p.first for p in store.parts], index, side="right") - 1
         table = store.columns(["row", "col"])
         self.cell = np.stack([table[n].to_numpy()[index] // store.facts.step for n in ("row", "col")], 1)
+        self.found = NearestNeighbors(algorithm="brute").fit(self.unit)
 
-    def distances(self, vectors: NDArray[np.float32]) -> NDArray[np.floating]:
-        """(n, references) cosine distances."""
-        return 1 - unit_rows(vectors - self.mean) @ self.unit.T
+    def nearest(self, vectors: NDArray[np.float32], count: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """(n, count) cosine distances, nearest first, and which references these are."""
+        distance, index = self.found.kneighbors(unit_rows(vectors - self.mean), min(count, len(self.unit)))
+        return distance**2 / 2, index
 
 
 def _write(part: Part, number: int, references: _References, k: int, apart: int | None, file: Path) -> Novelty:
     values = np.full(part.grid.size, np.nan, np.float32)
-    step = part.facts.step
-    here = np.flatnonzero(references.part == number)
+    left_out = 0 if apart is None else (2 * apart + 1) ** 2
     for block in part.blocks():
         for start in range(0, len(block.row), BLOCK):
             some = slice(start, start + BLOCK)
-            cells = np.stack([block.row[some], block.col[some]], 1) // step
-            away = references.distances(block.vectors[some])
+            cells = np.stack([block.row[some], block.col[some]], 1) // part.facts.step
+            away, index = references.nearest(block.vectors[some], k + left_out)
             if apart is not None:
-                near = np.abs(cells[:, None] - references.cell[None, here]).max(2) <= apart
-                away[:, here] = np.where(near, np.inf, away[:, here])
-            nearest = np.partition(away, k - 1, axis=1)[:, :k].mean(1)
-            values[tuple(cells.T)] = np.where(np.isfinite(nearest), nearest.clip(0), np.nan)
+                near = np.abs(cells[:, None] - references.cell[index]).max(2) <= apart
+                away = np.sort(np.where(near & (references.part[index] == number), np.inf, away), 1)
+            mean = away[:, :k].mean(1)
+            values[tuple(cells.T)] = np.where(np.isfinite(mean), mean, np.nan)
     write_map(
         file, values, part, nodata=float("nan"), description=f"mean cosine distance to {k} nearest", tags={"k": str(k)}
     )

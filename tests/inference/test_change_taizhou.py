@@ -21,16 +21,26 @@ def taizhou(shared_data):
 
 
 @pytest.fixture
-def change(means, tmp_path, taizhou):
-    model = means(sensor="landsat7-etm", bands=BANDS, unit="dn", gsd=(20, 40))
-    stores = []
-    for year in ("2000", "2003"):
-        with open_raster(taizhou / f"{year}TM") as raster:
-            options = EmbedOptions(per="patch")
-            embed_raster(model, raster, out=tmp_path / f"{year}.parquet", options=options)
-        stores.append(open_store(tmp_path / f"{year}.parquet"))
-    (found,) = write_change(*stores, tmp_path / "change.tif")
-    return found
+def change_of(means, tmp_path, taizhou):
+    """The change by band means of patches, with these options."""
+    model = means(sensor="landsat7-etm", bands=BANDS, unit="dn", gsd=(10, 40))
+
+    def make(**options):
+        stores = []
+        for year in ("2000", "2003"):
+            with open_raster(taizhou / f"{year}TM") as raster:
+                out = tmp_path / f"{year}.parquet"
+                embed_raster(model, raster, out=out, options=EmbedOptions(per="patch", **options))
+            stores.append(open_store(out))
+        (found,) = write_change(*stores, tmp_path / "change.tif")
+        return found
+
+    return make
+
+
+@pytest.fixture
+def change(change_of):
+    return change_of()
 
 
 def read(path):
@@ -81,3 +91,22 @@ def test_labels_that_do_not_fit_are_refused(change, taizhou, tmp_path):
         score_change(change, write(tmp_path / "none.tif", zeros))
     with pytest.raises(DataError, match="disagree; found 4227 pixels marked in both"):
         score_change(change, taizhou / "change.bmp", write(tmp_path / "all.tif", ones))
+
+
+def test_labels_follow_a_scene_that_was_resampled(change, change_of, taizhou):
+    labels = taizhou / "change.bmp", taizhou / "unchanged.bmp"
+    coarse = score_change(change, *labels)[0]
+    fine = change_of(at_gsd=15)
+    assert fine.pair.shape == (100, 100)
+    scores = score_change(fine, *labels)
+    assert (scores[0].changed, scores[0].unchanged) == (4 * 4227, 4 * 17163)
+    assert scores[0].auc > coarse.auc - 0.05
+
+
+def test_labels_at_another_place_are_refused(change, tmp_path):
+    transform = rasterio.Affine(30, 0, 203_355, 0, -30, 3_604_935)  # one pixel east
+    profile = {"driver": "GTiff", "count": 1, "height": 400, "width": 400, "dtype": "uint8", "crs": "EPSG:32651"}
+    with rasterio.open(tmp_path / "east.tif", "w", transform=transform, **profile) as file:
+        file.write(np.ones((1, 400, 400), np.uint8))
+    with pytest.raises(DataError, match="at the same place"):
+        score_change(change, tmp_path / "east.tif")

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.io import DatasetReader
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecotone.embeddings.change import Change
@@ -93,19 +96,31 @@ def _truth(pair: Pair, changed: str | Path, unchanged: str | Path | None) -> NDA
 
 
 def _label(pair: Pair, path: str | Path) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(H, W) what is marked, and what holds data."""
+    """(H, W) what is marked, and what holds data; where the raster was resampled first, the labels follow it."""
     facts = pair.before.raster
     with readable(str(path)), rasterio.open(path) as file:
-        placed = file.crs is not None and not file.transform.is_identity
-        if file.shape != facts.shape or (placed and not file.transform.almost_equals(facts.affine, 1e-3)):
+        if not _covers(file, pair):
             raise DataError(
                 f"the labels {path} do not lie on the pixels of {facts.name}",
-                found=f"{file.height} x {file.width} pixels{' at another place' if file.shape == facts.shape else ''}",
-                expected=f"{facts.shape[0]} x {facts.shape[1]} pixels",
+                found=f"{file.height} x {file.width} pixels",
+                expected=f"{facts.shape[0]} x {facts.shape[1]} pixels at the same place",
                 mend="Warp them to the grid of the first date.",
             )
-        seen = file.read_masks(1) > 0
-        return (file.read(1) != 0) & seen, seen
+        values, seen = file.read(1, out_shape=facts.shape), file.read_masks(1, out_shape=facts.shape) > 0
+        return (values != 0) & seen, seen
+
+
+def _covers(file: DatasetReader, pair: Pair) -> bool:
+    """Whether a label raster has the extent of the first date, and its pixels unless that was resampled."""
+    facts, (height, width) = pair.before.facts, pair.before.raster.shape
+    across, down = width / file.width, height / file.height
+    if facts.gsd_source != "resampled" and (across, down) != (1, 1):
+        return False
+    if file.crs is None or file.transform.is_identity:
+        return abs(across / down - 1) < 0.01
+    t, own = file.transform, facts.raster.affine
+    scaled = Affine(t.a / across, t.b / down, t.c, t.d / across, t.e / down, t.f)
+    return pyproj.CRS(file.crs) == pyproj.CRS(facts.raster.crs) and scaled.almost_equals(own, abs(own.a + own.b) / 10)
 
 
 def _pixels(change: Change, top: int, height: int, width: int) -> Array:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 
 import numpy as np
 import pyproj
@@ -87,4 +89,18 @@ def test_a_grid_that_fails_on_the_way_leaves_nothing(store_of, tmp_path):
     file.write_bytes(whole)
     with pytest.raises(DataError, match="is damaged"):
         write_grid(store.parts[0], tmp_path / "a.zarr")
+    assert not list(tmp_path.glob("*a.zarr*"))
+
+
+def test_a_disk_without_space_leaves_no_grid(store_of, tmp_path):
+    store = store_of(np.random.default_rng(0).normal(size=(20, 64)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the kernel ends the process
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(DataError, match=r"cannot write .*a\.zarr"):
+            write_grid(store.parts[0], tmp_path / "a.zarr")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
     assert not list(tmp_path.glob("*a.zarr*"))

@@ -218,6 +218,29 @@ def test_deleting_a_source_by_its_path_takes_its_pictures_along(embed, scenes, t
         delete_source(scenes, "a.tif")
 
 
+def test_pictures_of_embeddings_are_not_taken_for_scenes(embed, means, scenes, tmp_path):
+    with open_raster(scenes / "a.tif", sensor="rgb") as raster:
+        embed_raster(means(), raster, out=scenes / "one.parquet")
+        embed_raster(means(), raster, out=scenes / "other")
+    assert len(list_sources(scenes)) > 2
+    embed()
+    assert ids(open_store(tmp_path / "store")) == ["a", "b"]
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence(embed, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "sources").symlink_to("/proc/nowhere")
+    with pytest.raises(OutputError, match=r"cannot write .*store"):
+        embed()
+
+
+def test_a_store_that_lost_its_facts_says_so(embed, tmp_path):
+    embed()
+    (tmp_path / "store" / "store.json").unlink()
+    with pytest.raises(DataError, match=r"has lost its store.json.*Put it back"):
+        embed()
+
+
 def test_two_writers_do_not_share_a_store(embed, tmp_path):
     (tmp_path / "store").mkdir()
     with FileLock(tmp_path / "store" / LOCK), pytest.raises(DataError, match="another process writes into the store"):

@@ -35,6 +35,13 @@ def picture_files(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / PICTURES / f"{name}.tif", folder / PICTURES / f"{name}.png"
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a raster is a picture of embeddings, of a store or beside a file: no scene to embed."""
+    if path.name.endswith((".pca.tif", ".pca.png")):
+        return path.with_suffix("").with_suffix(".parquet").is_file()
+    return path.parent.name == PICTURES and (path.parents[1] / FACTS_FILE).is_file()
+
+
 def grid_folder(folder: Path, name: str) -> Path:
     """The Zarr grid of a source."""
     return folder / GRIDS / f"{name}.zarr"
@@ -130,8 +137,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise DataError(f"another process writes into the store {folder}", mend="Wait until it ends.") from None
     try:
         with write_errors(folder):
-            for place in (folder, folder / SOURCES, folder / PICTURES, folder / GRIDS):
-                for left in place.glob(".*.tmp"):
+            for place in (SOURCES, PICTURES, GRIDS):
+                for left in (folder / place).glob(".*.tmp"):
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
     finally:

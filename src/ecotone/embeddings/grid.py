@@ -88,7 +88,7 @@ def _place(group: zarr.Group, part: Part) -> int:
     height = chunk * max(1, min(SHARD, STRIP_BYTES // (chunk * cols * size), -(-rows // chunk)))
     width = chunk * min(SHARD, -(-cols // chunk))
     alone = (height, width) == (chunk, chunk)  # a file of one chunk needs no index of chunks
-    placed = {"grid_mapping": CRS_NAME, "coordinates": CRS_NAME}
+    placed: dict[str, Any] = {"grid_mapping": CRS_NAME, "coordinates": CRS_NAME}
     blank = 0 if facts.dtype == "int8" else np.nan
     group.create_array(
         "embedding",

@@ -16,6 +16,7 @@ from ecotone.embeddings.fidelity import pooled
 from ecotone.embeddings.folder import (
     QUARANTINE,
     check_folder,
+    is_picture,
     locked,
     picture_files,
     source_file,
@@ -104,7 +105,7 @@ def embed_sources(
 
     A source is skipped if the store has its rows and neither its files nor ``choices`` have changed since. One that
     cannot be read or does not fit the model is listed in the report and in the store's ``quarantine.json``, and the
-    others are embedded.
+    others are embedded. Pictures that an earlier run made of embeddings are no sources.
 
     Args:
         model: The model.
@@ -128,6 +129,7 @@ def embed_sources(
     if twice:
         raise DataError("two sources have the same id", found=twice[0], mend="Rename one of them.")
     check_folder(run.folder, settings_of(model, run.options))
+    sources = [s for s in sources if not is_picture(Path(_uri(s)))]
     with locked(run.folder):
         for number, source in enumerate(sources):
             run.one(source, number, len(sources), overwrite)

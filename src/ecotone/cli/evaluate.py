@@ -125,8 +125,8 @@ def evaluate(
     write_json(json_, result.to_dict())
     for path, save in ((csv, result.save_csv), (markdown, result.save_markdown), (report, result.save_html)):
         if path is not None:
-            save(path)
-            console.print(f"Written: {path}", soft_wrap=True)
+            for file in save(path) or [path]:
+                console.print(f"Written: {file}", soft_wrap=True)
 
 
 def _merge(folders: list[str], mixed: bool, json_: str | None, files: dict[Path | None, str]) -> None:

@@ -18,6 +18,7 @@ from ecotone.evaluation.intervals import average
 from ecotone.evaluation.scoring import Outcome, mean_name
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.tables import csv_text, markdown_text
+from ecotone.evaluation.tables_audits import audits_csv, audits_file
 from ecotone.evaluation.verdict import Difference, Verdict, caveats, differences, random_inits, verdicts
 from ecotone.files import replacing
 
@@ -143,10 +144,19 @@ class Report:
         with replacing(Path(path)) as temporary:
             temporary.write_text(self.to_json() + "\n", "utf-8")
 
-    def save_csv(self, path: str | Path) -> None:
-        """Write one line for each score of each metric."""
-        with replacing(Path(path)) as temporary:
-            temporary.write_text(csv_text(self), "utf-8")
+    def save_csv(self, path: str | Path) -> list[Path]:
+        """Write one line for each score of each metric, and the figures of audits, if any, into a file beside it.
+
+        Returns:
+            The files: ``scores.csv``, and ``scores.audits.csv`` if audits found figures.
+        """
+        path = Path(path)
+        texts = {path: csv_text(self), audits_file(path): audits_csv(self)}
+        written = [file for file, text in texts.items() if text]
+        for file in written:
+            with replacing(file) as temporary:
+                temporary.write_text(texts[file], "utf-8")
+        return written
 
     def save_markdown(self, path: str | Path) -> None:
         """Write verdicts, caveats and tables as Markdown."""

@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import torch
 import torch.nn.functional as F
+import zarr
 from torch import nn
 
 from ecotone.encoders import Encoder, Features, build_encoder
@@ -157,6 +158,24 @@ def test_the_map_is_georeferenced_and_says_what_it_is(convolutional, write_tif, 
     assert list(tmp_path.glob(".*")) == []
 
 
+def test_a_zarr_group_holds_the_same_numbers_in_the_same_place(convolutional, write_tif, scene, tmp_path):
+    path = write_tif(scene)
+    tif = run(convolutional, path, tmp_path / "map.tif", probabilities=True)
+    made = run(convolutional, path, tmp_path / "map.zarr", probabilities=True)
+    assert made.files == {"map": str(tmp_path / "map.zarr")}
+    group = zarr.open_group(tmp_path / "map.zarr", mode="r")
+    for name in ("map", "probabilities"):
+        assert np.array_equal(group[name][...], read(tif.files[name]))
+    with rasterio.open(path) as file:
+        assert np.allclose(group["x"][:2], [file.xy(0, 0)[0], file.xy(0, 1)[0]])
+        assert np.allclose(group["y"][:2], [file.xy(0, 0)[1], file.xy(1, 0)[1]])
+        assert rasterio.crs.CRS.from_wkt(group["spatial_ref"].attrs["crs_wkt"]) == file.crs
+    assert group["probabilities"].attrs["scale_factor"] == 1 / 250
+    assert group.attrs["model_hash"] == "e" * 16
+    with pytest.raises(DataError, match="exists already"):
+        run(convolutional, path, tmp_path / "map.zarr")
+
+
 def test_what_was_not_observed_has_no_answer_and_an_empty_scene_gives_an_empty_map(
     convolutional, write_tif, scene, tmp_path
 ):
@@ -255,7 +274,7 @@ def test_values_and_several_labels(write_tif, scene, tmp_path):
 
 def test_bad_outputs_and_options_are_refused_before_any_work(convolutional, write_tif, scene, tmp_path):
     path = write_tif(scene)
-    with pytest.raises(DataError, match=r"path that ends in \.tif"):
+    with pytest.raises(DataError, match=r"path that ends in \.tif, or for one scene in \.zarr"):
         run(convolutional, path, tmp_path / "map.png")
     with pytest.raises(RecipeError, match="batch size"):
         run(convolutional, path, tmp_path / "map.tif", batch_size=0)

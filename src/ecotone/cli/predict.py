@@ -38,7 +38,7 @@ def predict(
         list[str], typer.Argument(metavar="SOURCE…", help="Files, folders, patterns, @list files, .SAFE, zips, URLs.")
     ],
     model: Annotated[Path, typer.Option("--model", help="Predictor: what ecotone finetune wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="A .tif file for one source, or a folder for any number.")],
+    out: Annotated[Path, typer.Option("--out", help="A .tif file or .zarr folder for one source, or a folder.")],
     window: Annotated[int | None, typer.Option(help="Side of a window in pixels; default: the model's own.")] = None,
     overlap: Annotated[
         int | None, typer.Option(help="Pixels by which windows overlap; default: an eighth of a window for pixels.")
@@ -83,9 +83,15 @@ def predict(
     settings |= {"flips": flips, "probabilities": probabilities, "uncertainty": uncertainty}
     options = PredictOptions(**settings, min_valid=min_valid, convert=convert)
     choices = {"sensor": sensor, "bands": split_names(bands), "unit": unit, "gsd": gsd, "mask": mask}
-    loaded, listed, single = _load(model, device), list_sources(sources), out.suffix.lower() in (".tif", ".tiff")
+    loaded, listed, single = (
+        _load(model, device),
+        list_sources(sources),
+        out.suffix.lower() in (".tif", ".tiff", ".zarr"),
+    )
     if polygons is not None and loaded.card.task not in ("classification", "segmentation"):
         raise RecipeError("polygons are made of a map of classes", found=loaded.card.task)
+    if polygons is not None and out.suffix == ".zarr":
+        raise RecipeError("polygons are made of a GeoTIFF", found=str(out), mend="Let --out end in .tif.")
     if single and len(listed) > 1:
         raise RecipeError(
             "a file holds the map of one scene", found=f"{len(listed)} scenes", mend="Give --out a folder."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,13 @@ from ecotone.inference.dense import AnsweredRows, dense_rows
 from ecotone.inference.outputs import Output, outputs_of
 from ecotone.inputs import CONVERSIONS
 from ecotone.rasters import Raster
+from ecotone.rasters.cogs import write_cogs
 from ecotone.rasters.layers import Layers
 from ecotone.rasters.tiling import Blend, Tiling
+from ecotone.rasters.zarrs import write_zarr
 from ecotone.weights import LoadedPredictor
 
+ZARR = ".zarr"
 OnProgress = Callable[[int, int], None]  # pixel rows done, pixel rows in all
 
 
@@ -112,12 +115,12 @@ def predict_raster(
         loaded: The predictor. A dense one answers for every pixel, one of whole images for every window.
         raster: Meets the predictor's InputSpec.
         out: A ``.tif`` file; probabilities and uncertainty stand beside it as ``.probabilities.tif`` and
-            ``.uncertainty.tif``.
+            ``.uncertainty.tif``. Or a ``.zarr`` folder, which holds them all.
         options: How to cut it up.
         on_progress: Called with the rows of the map that are done and all of them.
 
     Raises:
-        DataError: The output is no ``.tif`` or cannot be written, or the raster cannot be read.
+        DataError: The output is neither or cannot be written, or the raster cannot be read.
         InputError: The raster does not meet the InputSpec.
     """
     started, options = time.perf_counter(), options or PredictOptions()
@@ -133,7 +136,12 @@ def predict_raster(
             if on_progress:
                 on_progress(done, job.shape[0])
         behind.wait()
-        writing.finish(list(paths.values()), raster.crs, job.transform)
+        writing.close()
+        if paths["map"].suffix == ZARR:
+            write_zarr(writing, paths["map"], raster.crs, job.transform, job.tags)
+        else:
+            write_cogs(writing, list(paths.values()), raster.crs, job.transform)
+        writing.remove()
     seconds = time.perf_counter() - started
     mpix = raster.shape[0] * raster.shape[1] * (1 - resumed / job.shape[0]) / 1e6
     return Prediction(
@@ -149,15 +157,23 @@ def predict_raster(
     )
 
 
-def output_files(out: str | Path, names: Any) -> dict[str, Path]:
+def output_files(out: str | Path, names: Iterable[str]) -> dict[str, Path]:
     """The files of a prediction by name.
 
     Raises:
-        DataError: The path is no ``.tif``.
+        DataError: The path is neither a ``.tif`` nor a new ``.zarr``.
     """
     out = Path(out)
+    if out.suffix == ZARR:
+        if out.exists():
+            raise DataError(f"{out} exists already", mend="Choose another --out, or remove it.")
+        return {"map": out}
     if out.suffix.lower() not in (".tif", ".tiff"):
-        raise DataError("a map is written as a GeoTIFF", found=str(out), expected="a path that ends in .tif")
+        raise DataError(
+            "a map is written as a GeoTIFF or as Zarr",
+            found=str(out),
+            expected="a path that ends in .tif, or for one scene in .zarr",
+        )
     return {name: out if name == "map" else out.with_suffix(f".{name}.tif") for name in names}
 
 
@@ -169,6 +185,7 @@ class Job:
         shape: Height and width of the map.
         transform: Column and row of the map to CRS coordinates.
         outputs: What is written, by name.
+        tags: Metadata of every file.
     """
 
     def __init__(self, loaded: LoadedPredictor, raster: Raster, options: PredictOptions) -> None:
@@ -183,8 +200,9 @@ class Job:
         # Batches of 4 windows keep what a light model works on in the cache of a CPU; a GPU wants more at once.
         self.batch_size = options.batch_size or (4 if self.answering.device.type == "cpu" else 32)
         self.settings = self._settings()
+        self.tags = self._tags()
         self.outputs = outputs_of(
-            predictor, probabilities=options.probabilities, uncertainty=options.uncertainty, tags=self._tags()
+            predictor, probabilities=options.probabilities, uncertainty=options.uncertainty, tags=self.tags
         )
         self.shape = self.cells.size if self.cells else raster.shape
         self.transform = self.cells.transform(raster.transform) if self.cells else raster.transform

@@ -1,4 +1,4 @@
-"""Layer: an output raster that is written row by row into a work folder, and finished as a cloud-optimised GeoTIFF.
+"""Layers: output rasters that grow row by row in a work folder, until they become files for users.
 
 Rows lie uncompressed in the work folder until the last is there: only so can a killed run go on where it was, and only
 so can the compressed file come out the same to the byte.
@@ -13,17 +13,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
-import rasterio.shutil
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
-from rasterio.dtypes import _gdal_typename
-from rasterio.errors import RasterioError
 
-from ecotone.errors import DataError
 from ecotone.files import replacing, write_errors
 
 STATE = "state.json"
@@ -114,22 +107,15 @@ class Layers:
             for file in self._files:
                 file.close()
 
-    def finish(self, paths: Sequence[Path], crs: CRS | None, transform: Affine) -> None:
-        """Turn every layer into a cloud-optimised GeoTIFF, all of them or none, and remove the work folder.
+    def read(self, layer: Layer, start: int, stop: int) -> NDArray[np.generic]:
+        """Rows of one layer (channels, rows, width), after ``close``."""
+        width, channels = self.shape[1], len(layer.descriptions)
+        offset, count = start * width * layer.row_bytes, (stop - start) * channels * width
+        rows = np.fromfile(self.folder / f"{layer.name}.bil", layer.dtype, count, offset=offset)
+        return rows.reshape(stop - start, channels, width).transpose(1, 0, 2)
 
-        Raises:
-            DataError: A file cannot be written.
-        """
-        self.close()
-        made = []
-        for layer in self.layers:
-            made.append(self.folder / f"{layer.name}.tif")
-            source = self.folder / f"{layer.name}.vrt"
-            source.write_text(_vrt(layer, self.shape, crs, transform), "utf-8")
-            _copy_cog(source, made[-1], resampling="average" if layer.scale or layer.dtype == "float32" else "mode")
-        for temporary, path in zip(made, paths, strict=True):
-            with replacing(path) as partial:
-                temporary.replace(partial)
+    def remove(self) -> None:
+        """Remove the work folder, once the rows are where they belong."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Layers:
@@ -148,47 +134,3 @@ class Layers:
         rows = int(state["rows"]) if state.get("settings") == self.settings else 0
         sizes = [(self.folder / f"{a.name}.bil", a.row_bytes * self.shape[1] * rows) for a in self.layers]
         return rows if all(file.is_file() and file.stat().st_size >= size for file, size in sizes) else 0
-
-
-def _copy_cog(source: Path, path: Path, *, resampling: str) -> None:
-    options = {"compress": "deflate", "blocksize": 512, "overview_resampling": resampling, "bigtiff": "if_safer"}
-    try:
-        with write_errors(path):
-            rasterio.shutil.copy(source, path, driver="COG", num_threads="all_cpus", **options)
-    except RasterioError as error:
-        raise DataError(
-            f"cannot write {path}", found=" ".join(str(error).split()), mend="Free some space, or write elsewhere."
-        ) from error
-
-
-def _vrt(layer: Layer, shape: tuple[int, int], crs: CRS | None, transform: Affine) -> str:
-    """GDAL's description of the raw rows (https://gdal.org/drivers/raster/vrt.html): lines of all channels in turn."""
-    (height, width), size = shape, np.dtype(layer.dtype).itemsize
-    where = "" if crs is None else f"<SRS>{escape(crs.to_wkt())}</SRS>"
-    if not transform.is_identity:
-        where += f"<GeoTransform>{', '.join(map(repr, transform.to_gdal()))}</GeoTransform>"
-    tags = "".join(f"<MDI key={quoteattr(k)}>{escape(v)}</MDI>" for k, v in sorted(layer.tags.items()))
-    bands = "".join(
-        f'<VRTRasterBand dataType="{_gdal_typename(layer.dtype)}" band="{i}" subClass="VRTRawRasterBand">'
-        f"<Description>{escape(text)}</Description>{_meaning(layer)}"
-        f'<SourceFilename relativeToVRT="1">{layer.name}.bil</SourceFilename>'
-        f"<ImageOffset>{(i - 1) * width * size}</ImageOffset><PixelOffset>{size}</PixelOffset>"
-        f"<LineOffset>{layer.row_bytes * width}</LineOffset><ByteOrder>LSB</ByteOrder></VRTRasterBand>"
-        for i, text in enumerate(layer.descriptions, 1)
-    )
-    head = f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{where}'
-    return f"{head}<Metadata>{tags}</Metadata>{bands}</VRTDataset>"
-
-
-def _meaning(layer: Layer) -> str:
-    """What the numbers of a band mean; colours of values that are none are black, as GDAL's tables have no gaps."""
-    parts = f"<NoDataValue>{layer.nodata}</NoDataValue>"
-    if layer.unit:
-        parts += f"<UnitType>{escape(layer.unit)}</UnitType>"
-    if layer.scale:
-        parts += f"<Offset>0</Offset><Scale>{layer.scale!r}</Scale>"
-    if layer.colours:
-        entries = (layer.colours.get(i) for i in range(256))
-        table = "".join('<Entry c1="{}" c2="{}" c3="{}" c4="255"/>'.format(*(c or (0, 0, 0))) for c in entries)
-        parts += f"<ColorInterp>Palette</ColorInterp><ColorTable>{table}</ColorTable>"
-    return parts

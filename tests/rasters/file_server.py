@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class FileServer(ThreadingHTTPServer):
@@ -18,6 +20,7 @@ class FileServer(ThreadingHTTPServer):
         requests: (path, range asked for) of every request.
         silent: Accept connections and never answer.
         types: Path -> content type.
+        answers: Path -> what makes the JSON that answers a posted JSON.
     """
 
     daemon_threads = True
@@ -26,6 +29,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.types: dict[str, str] = {}
+        self.answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
         self.served, self.silent = 0, False
         self.requests: list[tuple[str, str | None]] = []
 
@@ -43,6 +47,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(with_content=True)
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = json.dumps(self.server.answers[self.path](asked)).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/geo+json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _answer(self, with_content: bool) -> None:
         server, asked = self.server, self.headers.get("Range")

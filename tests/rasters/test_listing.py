@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ecotone.errors import DataError
 from ecotone.rasters import list_sources
-from ecotone.rasters.listing import source_id
+from ecotone.rasters.sources import source_id
 
 
 def tif(path: Path, bands=1):

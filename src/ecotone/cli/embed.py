@@ -88,10 +88,15 @@ def embed(
 def _one(
     source: str, choices: dict[str, Any], model: Model, out: Path, given: dict[str, Any], json_: str | None
 ) -> None:
+    from ecotone.errors import RecipeError
     from ecotone.inference import embed_raster
-    from ecotone.rasters import open_raster
+    from ecotone.rasters import list_sources
 
-    with warnings_printed(), open_raster(source, **choices) as raster, RasterProgress() as bars:
+    listed = list_sources(source)
+    if len(listed) > 1:
+        found = f"{len(listed)} scenes in {source}"
+        raise RecipeError("a file holds the embeddings of one source", found=found, mend="Give --out a folder.")
+    with warnings_printed(), listed[0].open(**choices) as raster, RasterProgress() as bars:
         mpix = raster.shape[0] * raster.shape[1] / 1e6
         summary = embed_raster(
             model,

@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ecotone.errors import DataError
-from ecotone.rasters.declared import Declaration
 from ecotone.rasters.folders import RASTER_SUFFIXES, band_stacks, is_safe
-from ecotone.rasters.opening import open_raster
-from ecotone.rasters.raster import Raster
 from ecotone.rasters.remote import gdal_path, is_remote, shown
+from ecotone.rasters.sources import Source, source_id
+from ecotone.rasters.stac import PREFIX, search_items
 
 _SIDECARS = (".hdr", ".xml", ".ovr", ".msk", ".yaml", ".csv", ".json", ".txt")
-_DROPPED = (*RASTER_SUFFIXES, ".zip", ".safe")  # what an id leaves away
 _HEADED = ("", ".dat", ".bil", ".bip", ".bsq", ".raw", ".envi")  # ENVI data whose header replaces the suffix
-
-
-@dataclass(frozen=True)
-class Source:
-    """One scene that can be opened as one raster.
-
-    Attributes:
-        id: Unique in a listing, the same whatever else is listed with it, and safe as the name of a file: the scene's
-            name and 12 hexadecimal digits of the SHA-256 of its full path (without the signature of a signed URL).
-        path: What ``open_raster`` takes: a file, a folder, a URL, or the files of one stack.
-        declared: What a catalogue declares about it; None leaves that to the nearest ``dataset.yaml``.
-    """
-
-    id: str
-    path: str | tuple[str, ...]
-    declared: Declaration | None = None
-
-    def open(self, **choices: Any) -> Raster:
-        """Open the scene; ``choices`` are the keyword arguments of ``open_raster``.
-
-        Raises:
-            DataError: The scene cannot be read, or does not fit what is declared.
-        """
-        return open_raster(self.path, **{"declared": self.declared, **choices})
-
-    def __str__(self) -> str:
-        return self.path if isinstance(self.path, str) else f"{self.path[0]} and {len(self.path) - 1} more"
 
 
 def list_sources(given: str | Path | Sequence[str | Path]) -> list[Source]:
@@ -61,7 +28,8 @@ def list_sources(given: str | Path | Sequence[str | Path]) -> list[Source]:
     - a pattern with ``*``, ``?``, ``[…]`` or ``**``;
     - ``@list.txt``: a text file with one input per line, relative to its folder; blank lines and those that start
       with ``#`` are skipped;
-    - a URL, or a path of GDAL's virtual file systems such as ``/vsizip/…``.
+    - a URL, or a path of GDAL's virtual file systems such as ``/vsizip/…``;
+    - ``stac:URL?collections=…&bbox=…``: the items that a STAC API finds, as ``search_items`` says.
 
     Files in folders and lists are not opened here, so that one that cannot be read stops nothing: its ``open`` says
     why. Beside per-band files, rasters whose names begin alike (masks, previews) belong to that scene.
@@ -82,6 +50,8 @@ def list_sources(given: str | Path | Sequence[str | Path]) -> list[Source]:
 def _sources(text: str, base: Path) -> Iterable[Source]:
     if text.startswith("@"):
         return _listed(base / text[1:])
+    if text.startswith(PREFIX):
+        return search_items(text)
     if is_remote(text):
         return [_source(text)]
     path = base / text
@@ -112,7 +82,7 @@ def _listed(path: Path) -> Iterator[Source]:
         if line.startswith("@"):
             raise DataError(f"the list {path} names another list", found=line, expected="files, folders or URLs")
         if line and not line.startswith("#"):
-            there = is_remote(line) or glob.has_magic(line) or (path.parent / line).exists()
+            there = line.startswith(PREFIX) or is_remote(line) or glob.has_magic(line) or (path.parent / line).exists()
             yield from _sources(line, path.parent) if there else [_source(str(path.parent / line))]
 
 
@@ -171,11 +141,3 @@ def _source(path: str | tuple[str, ...], where: str | None = None) -> Source:
     else:
         full, name = str(Path(where).resolve()), Path(where).resolve().name
     return Source(source_id(name, full), path)
-
-
-def source_id(name: str, full: str) -> str:
-    """The id of a scene of this name and full path: safe as the name of a file on any system."""
-    while Path(name).suffix.lower() in _DROPPED:
-        name = Path(name).stem
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:80].strip("-._") or "scene"
-    return f"{plain}-{hashlib.sha256(full.encode()).hexdigest()[:12]}"

@@ -20,6 +20,7 @@ from ecotone.rasters.headers import has_mask, header_of, image_channels
 from ecotone.rasters.names import name_channels
 from ecotone.rasters.quality import find_screen, parse_conditions
 from ecotone.rasters.raster import Raster
+from ecotone.rasters.remote import gdal_path
 from ecotone.rasters.resampling import at_gsd as resampled
 from ecotone.rasters.sentinel2 import Product, find_product, product_around
 from ecotone.sensors import Unit
@@ -44,6 +45,7 @@ def open_raster(
     mask: str | None = None,
     at_gsd: float | None = None,
     declared: Declaration | None = None,
+    layers: Sequence[str] = (),
 ) -> Raster:
     """Open anything GDAL reads: a file, a folder of per-band files, a Sentinel-2 product, or files that form one stack.
 
@@ -61,6 +63,7 @@ def open_raster(
             marks as such are not valid.
         at_gsd: Resample to these metres per pixel, as the function ``at_gsd`` does.
         declared: Stands in for the ``dataset.yaml``.
+        layers: Further files among which a quality layer may be.
 
     Raises:
         DataError: The source cannot be read, or its channels do not fit what is declared; a clear sentence each.
@@ -87,8 +90,8 @@ def open_raster(
             if file not in used:
                 file.close()
         if conditions:
-            layers = around.layers if around else ()
-            raster.screen = find_screen(str(source), files, layers, raster.sensor, conditions)
+            further = [gdal_path(layer) for layer in (*layers, *(around.layers if around else ()))]
+            raster.screen = find_screen(str(source), files, further, raster.sensor, conditions)
             used.append(closing.enter_context(*open_files([raster.screen.path])))
             check_aligned(used)
         raster.adopt(used)

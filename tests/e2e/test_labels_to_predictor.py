@@ -72,7 +72,7 @@ def test_chips_of_buildings_train_a_predictor_and_are_evaluated(solaris, sensor,
 def test_masks_of_buildings_train_a_predictor_that_maps_the_scene(solaris, sensor, model, tmp_path):
     made = label(solaris, sensor, tmp_path / "set", "--as", "masks", "--size", 64, "--block", 110)
     tuned = tmp_path / "run"
-    frozen = ("--mode", "frozen", "--json", tmp_path / "run.json")
+    frozen = ("--mode", "frozen", "--set", "balanced=true", "--json", tmp_path / "run.json")
     ecotone("finetune", model, "--data", tmp_path / "set", "--out", tuned, *frozen)
     assert made["task"] == json.loads((tmp_path / "run.json").read_text())["task"] == "segmentation"
     scene = solaris / "sample_geotiff.tif"
@@ -83,5 +83,4 @@ def test_masks_of_buildings_train_a_predictor_that_maps_the_scene(solaris, senso
         truth = rasterize(shapes, out_shape=image.shape, transform=image.transform)
     with rasterio.open(found.files["probabilities"]) as file:
         building = file.read(2).astype(float)
-    # An encoder of random weights hardly dares to say "building", but knows where it is likelier.
     assert roc_auc_score(truth[::4, ::4].ravel(), building[::4, ::4].ravel()) > 0.7

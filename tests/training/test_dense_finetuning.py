@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Picture
 from sklearn.metrics import jaccard_score
+from sklearn.utils.class_weight import compute_class_weight
 
 from ecotone.data import Masks, open_dataset, with_masks
 from ecotone.data.masks import TARGET, read_mask
@@ -27,7 +28,7 @@ from ecotone.randomness import SampleRandom
 from ecotone.rasters import Declaration
 from ecotone.samples import collate
 from ecotone.training.finetuning import finetune, parse_settings
-from ecotone.training.finetuning.pixel_probe import cell_classes
+from ecotone.training.finetuning.pixel_probe import cell_classes, class_weights
 from ecotone.training.resized import Resized
 from ecotone.transforms import Flip, QuarterTurn, RandomResizedCrop
 from ecotone.weights import load_predictor, save_model
@@ -152,8 +153,20 @@ def test_miou_and_loss_are_those_of_scikit_learn_and_torch_over_labelled_pixels(
     assert value == pytest.approx(METRICS["miou"].value(Answers(table[:1])))
 
 
-def test_a_batch_without_a_label_has_no_loss():
-    assert float(loss("segmentation", torch.randn(2, 3, 4, 4), torch.full((2, 4, 4), 255))) == 0
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2, 3])])
+def test_a_batch_without_a_label_has_no_loss(weights):
+    assert float(loss("segmentation", torch.randn(2, 3, 4, 4), torch.full((2, 4, 4), 255), 0.1, weights)) == 0
+
+
+def test_balanced_weights_are_those_of_scikit_learn_and_torch_takes_them_alike(squares):
+    dataset = with_masks(open_dataset(squares, split="train"), squares)
+    codes = torch.cat([dataset[i].images[TARGET].pixels.flatten() for i in range(len(dataset))])
+    weights = class_weights(dataset, 3)
+    expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=codes[codes != 255].numpy())
+    assert weights.tolist() == pytest.approx([*expected, 0.0])  # the third class is absent
+    scores, labels = torch.randn(2, 3, 8, 8), torch.randint(0, 2, (2, 8, 8))
+    own = F.cross_entropy(scores, labels, weight=weights)
+    assert float(loss("segmentation", scores, labels, 0.0, weights)) == pytest.approx(float(own), rel=1e-5)
 
 
 def test_a_cell_has_the_most_frequent_class_of_its_labelled_pixels():
@@ -161,9 +174,9 @@ def test_a_cell_has_the_most_frequent_class_of_its_labelled_pixels():
     assert cell_classes(labels, 3, (2, 2)).tolist() == [[[0, 1], [2, 255]]]
 
 
-@pytest.mark.parametrize("mode", ["frozen", "full", "lora"])
-def test_each_mode_finds_the_squares(squares, model, tmp_path, mode):
-    done = finetune(settings(model, squares, mode=mode), tmp_path / "run")
+@pytest.mark.parametrize(("mode", "balanced"), [("frozen", False), ("full", True), ("lora", False)])
+def test_each_mode_finds_the_squares(squares, model, tmp_path, mode, balanced):
+    done = finetune(settings(model, squares, mode=mode, balanced=balanced), tmp_path / "run")
     assert done.task == "segmentation"
     assert done.val["miou"] >= done.start["miou"]
     assert done.val["miou"] > 0.6  # the larger class everywhere gives 0.45

@@ -50,7 +50,7 @@ def targets(task: Task, labels: Any, classes: int, scaling: tuple[float, float] 
     return ((labels.double() - scaling[0]) / scaling[1]).float().view(-1, 1)
 
 
-def loss(task: Task, scores: Tensor, wanted: Tensor, smoothing: float = 0.0) -> Tensor:
+def loss(task: Task, scores: Tensor, wanted: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Mean loss of scores (N, K) against targets (N, K): cross-entropy, binary cross-entropy or squared error.
 
     For ``segmentation`` scores are (N, K, H, W), targets (N, H, W), and the mean is over the pixels with a label.
@@ -60,14 +60,17 @@ def loss(task: Task, scores: Tensor, wanted: Tensor, smoothing: float = 0.0) -> 
         scores: As a head gives them.
         wanted: As ``targets`` gives them, or a mixture of these.
         smoothing: Share of the target that is spread over all classes, or both answers (Szegedy et al., CVPR 2016).
+        weights: (K,) of the classes, for ``segmentation``; the mean over the pixels is weighted by them.
     """
     if task == "classification":
         return F.cross_entropy(scores, wanted, label_smoothing=smoothing)
     if task == "multilabel":
         return F.binary_cross_entropy_with_logits(scores, wanted * (1 - smoothing) + smoothing / 2)
     if task == "segmentation":
-        total = F.cross_entropy(scores, wanted, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum")
-        return total / (wanted != IGNORED).sum().clamp_min(1)  # a batch without a label has no loss, rather than NaN
+        each = {"weight": weights, "label_smoothing": smoothing, "ignore_index": IGNORED, "reduction": "sum"}
+        known = wanted[wanted != IGNORED]
+        whole = torch.ones_like(known).sum() if weights is None else weights[known].sum()
+        return F.cross_entropy(scores, wanted, **each) / whole.clamp_min(1e-9)  # without a label 0, rather than NaN
     return F.mse_loss(scores, wanted)
 
 

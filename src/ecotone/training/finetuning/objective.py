@@ -24,13 +24,15 @@ class TaskLoss(Method):
     Args:
         predictor: What is trained.
         settings: Regularisation: drop path, mixup, cutmix, smoothing.
+        weights: (K,) of the classes in the loss of ``segmentation``.
     """
 
     kind = "finetuning"
 
-    def __init__(self, predictor: Predictor, settings: FineTune) -> None:
+    def __init__(self, predictor: Predictor, settings: FineTune, weights: Tensor | None = None) -> None:
         nn.Module.__init__(self)  # the encoder is the predictor's: registered once
         self.predictor, self.settings = predictor, settings
+        self.weights = None if weights is None else weights.to(next(predictor.parameters()).device)
         self.drop_path = DropPath(predictor.encoder, settings.drop_path)
 
     @property
@@ -50,7 +52,7 @@ class TaskLoss(Method):
         batch, wanted = mix(batch, wanted, random, s.mixup, s.cutmix)
         with self.drop_path.active(random):
             scores = self.predictor.scores(batch)
-        return {"total": loss(task, scores.float(), wanted, s.smoothing)}
+        return {"total": loss(task, scores.float(), wanted, s.smoothing, self.weights)}
 
     def config(self) -> dict[str, Any]:
         return self.settings.model_dump(mode="json")

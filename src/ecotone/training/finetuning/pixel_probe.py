@@ -19,11 +19,20 @@ from ecotone.training.finetuning.scoring import OnProgress, pixel_labels, read_b
 CELLS = 20_000  # of each split, for the linear start
 
 
-def fit_pixel_probe(predictor: Predictor, train: Dataset, val: Dataset, on_progress: OnProgress | None) -> list[Probed]:
+def fit_pixel_probe(
+    predictor: Predictor, train: Dataset, val: Dataset, on_progress: OnProgress | None, *, balanced: bool = False
+) -> list[Probed]:
     """Give a predictor with a new pixel head the best linear one on its encoder as it is, chosen on val.
 
     It is fitted on cells of the encoder's maps, drawn evenly from the images, whose class is the most frequent one of
     their pixels. Of equally good strengths that of the least loss is taken: a rare class may be said by none of them.
+
+    Args:
+        predictor: Its head gets the weights.
+        train: What is learnt from.
+        val: What the choice is made by.
+        on_progress: Told of the images read.
+        balanced: Every class has as many cells of train.
 
     Returns:
         What was tried, with figures on cells of val.
@@ -31,6 +40,9 @@ def fit_pixel_probe(predictor: Predictor, train: Dataset, val: Dataset, on_progr
     head = predictor.head
     assert isinstance(head, PixelHead)  # the caller's
     x, labels = _cells(predictor, head, train, on_progress, "features of train")
+    if balanced:
+        chosen = _balanced(labels)
+        x, labels = x[chosen], labels[chosen]
     x_val, labels_val = _cells(predictor, head, val, on_progress, "features of val")
     head.standardise_by(x.to(head.linear.weight.device))
     mean, std = (s.cpu() for s in (head.mean, head.std))  # pyright: ignore[reportCallIssue, reportGeneralTypeIssues]
@@ -45,6 +57,24 @@ def fit_pixel_probe(predictor: Predictor, train: Dataset, val: Dataset, on_progr
     score = [(gain("segmentation", p.figures), -p.figures["loss"]) for p in tried]
     keep_fit(head.linear, fits[score.index(max(score))])
     return tried
+
+
+def class_weights(dataset: Dataset, classes: int) -> Tensor:
+    """(K,) weights in inverse proportion to the pixels of each class, of mean 1 over the pixels; 0 for absent ones."""
+    counts = torch.zeros(classes)
+    for batch in read_batches(dataset, None, "targets"):
+        labels = pixel_labels(batch)
+        counts += torch.bincount(labels[labels != IGNORED], minlength=classes)
+    present = counts > 0
+    return torch.where(present, counts.sum() / (present.sum() * counts.clamp_min(1)), 0.0)
+
+
+def _balanced(labels: Tensor) -> Tensor:
+    """Indices in which every class occurs equally often, again and again where it has too few."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    members = [order[labels[order] == c] for c in labels.unique()]
+    each = torch.arange(-(-len(labels) // len(members)))
+    return torch.cat([m[each % len(m)] for m in members])
 
 
 @torch.no_grad()

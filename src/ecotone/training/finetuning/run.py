@@ -23,7 +23,7 @@ from ecotone.training.finetuning.adapters import add_adapters, merge_adapters
 from ecotone.training.finetuning.curve import draw_curve
 from ecotone.training.finetuning.loop import SelectingLoop
 from ecotone.training.finetuning.objective import TaskLoss
-from ecotone.training.finetuning.pixel_probe import fit_pixel_probe
+from ecotone.training.finetuning.pixel_probe import class_weights, fit_pixel_probe
 from ecotone.training.finetuning.probe import fit_probe, scaling_of
 from ecotone.training.finetuning.scoring import OnProgress, answer, label_of
 from ecotone.training.finetuning.settings import FineTune
@@ -89,8 +89,10 @@ def finetune(
     predictor.to("cuda" if torch.cuda.is_available() else "cpu")
     tried = []
     if run.load_state() is None and not settings.from_scratch:
-        fit = fit_pixel_probe if predictor.dense else fit_probe
-        tried = fit(predictor, train, val, on_progress)
+        if predictor.dense:
+            tried = fit_pixel_probe(predictor, train, val, on_progress, balanced=settings.balanced)
+        else:
+            tried = fit_probe(predictor, train, val, on_progress)
     if settings.mode == "frozen":
         run.rewind_log(-1)
         for probed in tried:
@@ -177,7 +179,8 @@ def _train(
         add_adapters(predictor.encoder, settings.lora_rank)
     stage = budget(settings, len(train))
     stream = DataStream(train, stage.batch_size, seed=settings.seed, workers=settings.workers)
-    objective = TaskLoss(predictor, settings)
+    weights = class_weights(train, predictor.outputs) if settings.balanced and predictor.dense else None
+    objective = TaskLoss(predictor, settings, weights)
     tell = (lambda row: on_row({**row, "budget": stage.images})) if on_row is not None else None
     loop = SelectingLoop(
         objective, stream, val, settings, stage, run, transforms=settings.transforms or (), on_check=tell

@@ -25,7 +25,7 @@ class FineTune(BaseModel):
         from_scratch: Forget the model's weights and keep its architecture: the floor of fine-tuning.
         labels: Share of the training samples to learn from, alike in every class and never none of one; a smaller
             share is part of a larger one.
-        balanced: Show every class equally often.
+        balanced: Show every class equally often; for ``segmentation``, let every class weigh the same in the loss.
         sensor: Sensor, where the data do not say.
         gsd: Metres per pixel, where the data do not say.
         size: Side in pixels of square images, to which others are resized; by default that of most training images,

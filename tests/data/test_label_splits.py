@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from ecotone.data.vector_labels import LabelOptions, Shapes, label_rasters
 from ecotone.data.vector_labels.options import SPLITS
 from ecotone.data.vector_labels.selection import RandomSplitWarning, thin
-from ecotone.data.vector_labels.splitting import Ground, apart, assign_blocks, assign_random
+from ecotone.data.vector_labels.splitting import apart, assign_blocks, assign_random
 from ecotone.errors import DataError
 from ecotone.rasters import open_raster
+from ecotone.rasters.ground import Ground
 
 SHARES = (0.7, 0.15, 0.15)
 
@@ -116,8 +117,9 @@ def write(path, crs, transform, size=200):
 )
 def test_distances_on_the_ground_are_metres_wherever_the_raster_lies(tmp_path, crs, transform):
     raster = write(tmp_path / "a.tif", crs, transform)
-    ground = Ground([raster])
-    metres = ground.metres(raster, np.array([[100.0, 100.0], [110.0, 100.0], [100.0, 110.0]]))
+    assert raster.place
+    ground = Ground([(raster.place.lon, raster.place.lat)])
+    metres = ground.metres(raster.crs.to_wkt(), transform, np.array([[100.0, 100.0], [110.0, 100.0], [100.0, 110.0]]))
     sides = np.hypot(*(metres[1:] - metres[0]).T)
     assert raster.gsd
     assert np.sqrt(sides.prod()) == pytest.approx(10 * raster.gsd, rel=0.06)  # UTM and stereographic scale included

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import rasterio
 import torch
+from affine import Affine
 from PIL import Image as Picture
 
 import ecotone
@@ -157,6 +159,25 @@ def test_a_notebook_shows_a_store_as_a_map_that_lies_where_the_raster_lies(vit_f
     assert points[:, 0].max() <= width <= 310
     assert points[:, 1].max() <= height <= 310
     assert np.ptp(points[:, 0]) / np.ptp(points[:, 1]) == pytest.approx(100 / 80, rel=0.05)  # true to scale
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:4326", Affine(1e-4, 0, 179.996, 0, -1e-4, 10)),  # across the antimeridian
+        ("EPSG:3413", Affine(10, 0, -500, 0, -10, 400)),  # around the pole
+    ],
+)
+def test_the_map_of_an_odd_place_is_still_a_map(vit_folder, scene, tmp_path, crs, transform):
+    profile = {"driver": "GTiff", "count": 3, "height": 80, "width": 100, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "odd.tif", "w", crs=crs, transform=transform, **profile) as file:
+        file.write(scene)
+        file.descriptions = ("R", "G", "B")
+    tags = parsed(ecotone.load(vit_folder()).embed(tmp_path / "odd.tif", chip=8)._repr_html_())
+    outline = next(a["points"] for tag, a in tags if tag == "polygon")
+    points = np.array([p.split(",") for p in outline.split()], float)
+    assert np.ptp(points, axis=0).max() == pytest.approx(300, abs=1)
+    assert np.ptp(points, axis=0).min() == pytest.approx(240, abs=10)
 
 
 def test_a_store_of_hostile_names_stays_a_page(vit_folder, write_tif, scene, tmp_path):

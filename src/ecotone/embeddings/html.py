@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Mapping
 from html import escape
 
 import numpy as np
-import pyproj
-import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image as Picture
+from rasterio.crs import CRS
 
 from ecotone.embeddings.components import Components, fit_components
 from ecotone.embeddings.parts import Part
+from ecotone.embeddings.schema import RasterFacts
 from ecotone.embeddings.store import Store
+from ecotone.rasters.ground import Ground
+from ecotone.rasters.gsd import grid_place
 
 MAP_SIDE, MARGIN = 300, 4  # pixels of the map's longer side, and around it
 IMAGE_SIDE = 256  # most pixels of a source's picture
@@ -55,46 +57,61 @@ def card_html(title: str, facts: Mapping[str, object], picture: str = "") -> str
 
 
 def map_svg(store: Store) -> str:
-    """A map of the store's sources in longitude and latitude, true to scale at its middle latitude."""
-    boxes = [p.raster.polygon().bounds for p in store.parts[:OUTLINED]]
-    west, south, east, north = (f(b[i] for b in boxes) for i, f in enumerate((min, min, max, max)))
-    shrink = math.cos(math.radians((south + north) / 2))
-    scale = MAP_SIDE / max((east - west) * shrink, north - south)
+    """A map of the store's sources, true to scale, north up in its middle."""
+    parts = store.parts[:OUTLINED]
+    ground = Ground([_middle(p.raster) for p in parts])
+    rings = [ground.metres(p.raster.crs, p.raster.affine, _ring(p.raster.shape)) for p in parts]
+    low, high = (f(np.concatenate(rings), axis=0) for f in (np.min, np.max))
+    scale = MAP_SIDE / (high - low).max()
 
-    def place(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-        lon, lat = degrees.T
-        return np.stack([(lon - west) * shrink * scale, (north - lat) * scale], 1) + MARGIN
+    def place(metres: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (metres - (low[0], high[1])) * (scale, -scale) + MARGIN
 
-    drawn = _pictures(store, place) if len(store) <= PICTURED else []
-    for part in store.parts[:OUTLINED]:
-        for outline in shapely.get_exterior_ring(shapely.get_parts(part.raster.polygon())):
-            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in place(shapely.get_coordinates(outline)))
-            drawn.append(f'<polygon points="{points}" fill="none" stroke="currentColor"/>')
-    width, height = np.ceil(place(np.array([[east, south]]))[0] + MARGIN).astype(int)
+    drawn = []
+    if len(store) <= PICTURED:
+        components = fit_components(store)
+        drawn = [_image(p, components, place(ground.metres(p.raster.crs, _cells(p), _corners(p)))) for p in parts]
+    for ring in rings:
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in place(ring))
+        drawn.append(f'<polygon points="{points}" fill="none" stroke="currentColor"/>')
+    width, height = np.ceil((high - low) * scale + 2 * MARGIN).astype(int)
     label = f"Map of {len(store.parts)} sources; colours are principal components of the embeddings"
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">{"".join(drawn)}</svg>'
 
 
-def _pictures(store: Store, place) -> list[str]:  # noqa: ANN001
-    """One SVG image for each source, placed by three of its corners."""
-    components = fit_components(store)
-    drawn = []
-    for part in store.parts[:OUTLINED]:
-        if np.ptp(part.raster.polygon().bounds[::2]) > 180:
-            continue  # it lies on both sides of the map, or around a pole
-        (height, width), t = part.grid.size, part.grid.transform(part.raster.affine)
-        corners = np.array([[0, 0], [width, 0], [0, height]])
-        x, y = t.a * corners[:, 0] + t.b * corners[:, 1] + t.c, t.d * corners[:, 0] + t.e * corners[:, 1] + t.f
-        degrees = pyproj.Transformer.from_crs(part.raster.crs, "EPSG:4326", always_xy=True).transform(x, y)
-        origin, right, down = place(np.stack(degrees, 1))
-        matrix = " ".join(f"{v:.6g}" for v in (*((right - origin) / width), *((down - origin) / height), *origin))
-        source = base64.b64encode(_png(part, components)).decode()
-        drawn.append(
-            f'<image width="{width}" height="{height}" preserveAspectRatio="none" transform="matrix({matrix})" '
-            f'style="image-rendering:pixelated" href="data:image/png;base64,{source}"/>'
-        )
-    return drawn
+def _middle(raster: RasterFacts) -> tuple[float, float]:
+    place = grid_place(CRS.from_user_input(raster.crs), raster.affine, raster.shape)
+    assert place  # a raster without one is not embedded
+    return place.lon, place.lat
+
+
+def _ring(shape: tuple[int, int]) -> NDArray[np.float64]:
+    """(32, 2) rows and columns around a raster, with points along its edges, which other projections bend."""
+    step = np.linspace(0, 1, 8, endpoint=False)
+    sides = [(step, 0 * step), (1 + 0 * step, step), (1 - step, 1 + 0 * step), (0 * step, 1 - step)]
+    return np.concatenate([np.stack(side, 1) for side in sides]) * shape
+
+
+def _cells(part: Part) -> Affine:
+    return part.grid.transform(part.raster.affine)
+
+
+def _corners(part: Part) -> NDArray[np.float64]:
+    """(3, 2) row and column of the first, the upper right and the lower left corner of its grid of cells."""
+    height, width = part.grid.size
+    return np.array([[0, 0], [0, width], [height, 0]], float)
+
+
+def _image(part: Part, components: Components, corners: NDArray[np.float64]) -> str:
+    """The picture of a source as an SVG image on these three corners (3, 2)."""
+    (height, width), (origin, right, down) = part.grid.size, corners
+    matrix = " ".join(f"{v:.6g}" for v in (*((right - origin) / width), *((down - origin) / height), *origin))
+    source = base64.b64encode(_png(part, components)).decode()
+    return (
+        f'<image width="{width}" height="{height}" preserveAspectRatio="none" transform="matrix({matrix})" '
+        f'style="image-rendering:pixelated" href="data:image/png;base64,{source}"/>'
+    )
 
 
 def _png(part: Part, components: Components) -> bytes:

@@ -16,12 +16,12 @@ from ecotone.data.vector_labels.options import SPLITS, LabelOptions
 from ecotone.data.vector_labels.plane import Plane
 from ecotone.data.vector_labels.selection import check_splits, select, settle, split_samples
 from ecotone.data.vector_labels.shapes import Shapes
-from ecotone.data.vector_labels.splitting import Ground
 from ecotone.data.vector_labels.spots import Spot, chip_spots, mask_spots, pixel_spots, point_spots
 from ecotone.data.vector_labels.writing import Written, common_facts, write_declaration, write_manifest, write_sample
 from ecotone.errors import DataError
 from ecotone.files import new_folder
 from ecotone.rasters import Raster
+from ecotone.rasters.ground import Ground
 
 OnProgress = Callable[[str, int, int], None]  # what is being done, how many are done, how many in all
 
@@ -88,7 +88,7 @@ def label_rasters(
     facts = common_facts(rasters)
     planes = [Plane(r, shapes, area, all_touched=options.all_touched) for r in rasters]
     counts = _met(planes, shapes)
-    ground = Ground(rasters)
+    ground = Ground([(r.place.lon, r.place.lat) for r in rasters if r.place])
     task = _task(shapes, options)
     with new_folder(out) as folder:
         spots = select(_spots(planes, options, counts, tell), rasters, ground, shapes, options, counts)

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ecotone.data.vector_labels.options import BLOCK_CHIPS, BLOCK_PIXELS, SPLITS, LabelOptions
 from ecotone.data.vector_labels.shapes import Shapes
-from ecotone.data.vector_labels.splitting import Ground, apart, assign_blocks, assign_random
+from ecotone.data.vector_labels.splitting import apart, assign_blocks, assign_random
 from ecotone.data.vector_labels.spots import Spot
 from ecotone.data.vector_labels.writing import Written
 from ecotone.errors import DataError
 from ecotone.rasters import Raster
+from ecotone.rasters.ground import Ground
 
 
 class RandomSplitWarning(UserWarning):
@@ -37,7 +38,7 @@ def select(
         seen[spots[i].codes[0]] += 1
     order = np.array(sorted(order.tolist(), key=rank.__getitem__), np.int64)
     if options.min_distance:
-        metres = np.concatenate([ground.metres(rasters[s.raster], _middle(s)) for s in spots])
+        metres = np.concatenate([_metres(ground, rasters[s.raster], _middle(s)) for s in spots])
         order = thin(metres, order, options.min_distance)
     taken: Counter[int] = Counter()
     chosen = []
@@ -67,7 +68,7 @@ def split_samples(
         return assign_random(len(done), options.shares, options.seed), None
     gsd = max(r.gsd or 0 for r in rasters)
     block = options.block or max(BLOCK_CHIPS * options.side, BLOCK_PIXELS) * gsd
-    metres = np.concatenate([ground.metres(rasters[w.spot.raster], _middle(w.spot)) for w in done])
+    metres = np.concatenate([_metres(ground, rasters[w.spot.raster], _middle(w.spot)) for w in done])
     counts = np.array([w.counts for w in done], np.int64)
     return assign_blocks(np.floor(metres / block).astype(np.int64), counts, options.shares, options.seed), block
 
@@ -86,7 +87,7 @@ def settle(
     for written in done:
         row, col, height, width = written.spot.window
         around = np.array([[row, col], [row + height, col], [row + height, col + width], [row, col + width]], float)
-        footprints.append(ground.metres(rasters[written.spot.raster], around))
+        footprints.append(_metres(ground, rasters[written.spot.raster], around))
     return apart(np.asarray(shapely.polygons(np.array(footprints))), splits, options.buffer)
 
 
@@ -103,6 +104,10 @@ def check_splits(splits: NDArray[np.int64], options: LabelOptions) -> None:
                 found=f"{len(splits)} samples, buffer {options.buffer:g} m",
                 mend="Make blocks larger or smaller with --block, or the buffer smaller.",
             )
+
+
+def _metres(ground: Ground, raster: Raster, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    return ground.metres(raster.crs.to_wkt() if raster.crs else "", raster.transform, pixels)
 
 
 def _middle(spot: Spot) -> NDArray[np.float64]:

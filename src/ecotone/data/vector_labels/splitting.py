@@ -5,42 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pyproj
 import shapely
 from numpy.typing import NDArray
 
 from ecotone.data.vector_labels.options import SPLITS
 from ecotone.errors import DataError
-from ecotone.rasters import Raster
 
 KEPT_FIRST = ("test", "val", "train")  # of two samples too near to each other, that of the later one is left out
-
-
-class Ground:
-    """A plane in metres around some rasters, on which distances between them are measured.
-
-    It is the azimuthal equal-area projection of Lambert around their middle.
-
-    Args:
-        rasters: Rasters with a place.
-    """
-
-    def __init__(self, rasters: Sequence[Raster]) -> None:
-        degrees = np.radians([(r.place.lon, r.place.lat) for r in rasters if r.place])
-        lon, lat = degrees.T
-        x, y, z = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)  # of vectors: 180 is near -180
-        middle = np.degrees([np.arctan2(y.mean(), x.mean()), np.arctan2(z.mean(), np.hypot(x.mean(), y.mean()))])
-        self.crs = pyproj.CRS.from_proj4(f"+proj=laea +lon_0={middle[0]} +lat_0={middle[1]} +datum=WGS84 +units=m")
-        self._known: dict[str, pyproj.Transformer] = {}
-
-    def metres(self, raster: Raster, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, 2) metres east and north of the middle of these places (n, 2): row and column in a raster's pixels."""
-        wkt = raster.crs.to_wkt() if raster.crs else ""
-        if wkt not in self._known:
-            self._known[wkt] = pyproj.Transformer.from_crs(pyproj.CRS.from_wkt(wkt), self.crs, always_xy=True)
-        t, (rows, cols) = raster.transform, pixels.T
-        x, y = t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
-        return np.stack(self._known[wkt].transform(x, y), 1)
 
 
 def assign_blocks(

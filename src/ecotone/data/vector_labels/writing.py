@@ -166,7 +166,7 @@ def _write_image(path: Path, image: Image, valid: NDArray[np.bool_], raster: Ras
     pixels, nodata = image.pixels[0].numpy(), raster.nodata
     if not valid.all():  # a mask of its own would not be written, so what it hides becomes no-data
         nodata = nodata if nodata is not None else float("nan") if pixels.dtype.kind == "f" else 0
-        pixels = np.where(valid | ~observed(pixels, nodata), pixels, np.array(nodata, pixels.dtype))
+        pixels = np.where(valid | ~observed(pixels, nodata, raster.unit), pixels, np.array(nodata, pixels.dtype))
     transform = window_transform(raster.transform, spot.window)
     write_cog(path, pixels, crs=raster.crs, transform=transform, nodata=nodata, descriptions=raster.bands)
 

@@ -272,6 +272,18 @@ def test_values_and_several_labels(write_tif, scene, tmp_path):
     assert set(np.unique(labels[:, 5:])) <= {0, 1}
 
 
+def test_a_scene_may_be_resampled_to_the_gsd_of_the_model(write_tif, scene, tmp_path):
+    torch.manual_seed(0)
+    predictor = loaded(Blur(spec(gsd=(20.0, 40.0))), PixelHead(features=6, outputs=3))
+    path = write_tif(scene)
+    with pytest.raises(InputError, match="GSD outside the range"):
+        run(predictor, path, tmp_path / "map.tif")
+    made = run(predictor, path, tmp_path / "map.tif", at_gsd="model")
+    assert (made.shape, made.gsd, made.gsd_source) == ((40, 50), 20.0, "resampled")
+    with rasterio.open(made.files["map"]) as file:
+        assert (file.transform.a, file.transform.c) == (20, 600_000)
+
+
 def test_bad_outputs_and_options_are_refused_before_any_work(convolutional, write_tif, scene, tmp_path):
     path = write_tif(scene)
     with pytest.raises(DataError, match=r"path that ends in \.tif, or for one scene in \.zarr"):

@@ -9,12 +9,14 @@ import typer
 from rich.markup import escape
 
 from ecotone.cli.embed import (
+    AtGsdOption,
     BandsOption,
     DeviceOption,
     GsdOption,
     MaskOption,
     SensorOption,
     UnitOption,
+    parse_gsd,
     split_names,
     warnings_printed,
 )
@@ -59,6 +61,7 @@ def predict(
     unit: UnitOption = None,
     gsd: GsdOption = None,
     mask: MaskOption = None,
+    at_gsd: AtGsdOption = None,
     convert: Annotated[str | None, typer.Option(help="Display conversion before the model: rgb8.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Windows in one forward pass; default: 4, on a GPU 32.")
@@ -81,7 +84,7 @@ def predict(
     shapes = None if polygons is None else (polygons, min_area, simplify)
     settings: dict[str, Any] = {"window": window, "overlap": overlap, "blend": blend, "batch_size": batch_size}
     settings |= {"flips": flips, "probabilities": probabilities, "uncertainty": uncertainty}
-    options = PredictOptions(**settings, min_valid=min_valid, convert=convert)
+    options = PredictOptions(**settings, min_valid=min_valid, convert=convert, at_gsd=parse_gsd(at_gsd))
     choices = {"sensor": sensor, "bands": split_names(bands), "unit": unit, "gsd": gsd, "mask": mask}
     loaded, listed, single = (
         _load(model, device),

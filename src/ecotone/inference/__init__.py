@@ -4,8 +4,9 @@ from ecotone.inference.embed import EmbeddingSummary, embed_raster
 from ecotone.inference.embed_store import Step, StoreReport, embed_sources
 from ecotone.inference.embedder import EmbedOptions
 from ecotone.inference.loaded import Loaded, load
-from ecotone.inference.predict import Prediction, PredictOptions, predict_raster
+from ecotone.inference.predict import Prediction, predict_raster
 from ecotone.inference.predict_scenes import PredictionReport, predict_scenes
+from ecotone.inference.prediction_job import PredictOptions
 from ecotone.inference.query import embed_query
 from ecotone.inference.told import AssumedGsdWarning
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,4 +85,6 @@ class Answering:
             level=raster.level,
             sensor=raster.sensor,
         )
+        if raster.effective_gsd is not None:
+            image = replace(image, effective_gsd=torch.full_like(image.gsd, raster.effective_gsd))
         return self.convert(image) if self.convert else image

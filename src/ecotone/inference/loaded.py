@@ -20,7 +20,8 @@ from ecotone.errors import CheckpointError, RecipeError, nearest
 from ecotone.files import cache_folder
 from ecotone.inference.embed import embed_raster
 from ecotone.inference.embedder import EmbedOptions, spec_hash
-from ecotone.inference.predict import Prediction, PredictOptions, predict_raster
+from ecotone.inference.predict import Prediction, predict_raster
+from ecotone.inference.prediction_job import PredictOptions
 from ecotone.rasters import Raster, open_raster
 from ecotone.weights import LoadedPredictor, Model, is_predictor, load_model, load_predictor
 

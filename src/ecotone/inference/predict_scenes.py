@@ -16,7 +16,8 @@ from ecotone.embeddings.folder import QUARANTINE
 from ecotone.errors import DataError, InputError, OutputError, SensorError
 from ecotone.files import replacing
 from ecotone.inference.embed_store import Step
-from ecotone.inference.predict import Job, Prediction, PredictOptions, output_files, predict_raster
+from ecotone.inference.predict import Prediction, predict_raster
+from ecotone.inference.prediction_job import Job, PredictOptions, output_files
 from ecotone.rasters import Raster, Source
 from ecotone.weights import LoadedPredictor
 

@@ -70,8 +70,10 @@ def product_name(level: str, baseline: str) -> str:
     return f"S2A_MSI{level}_20230612T101031_N{baseline.replace('.', '')}_R022_T33TUL_20230612T140212.SAFE"
 
 
-def write_product(folder: Path, level: str = "L2A", baseline: str = "05.09", offset: int | None = -1000) -> Path:
-    """A product in a folder; returns its ``.SAFE`` folder."""
+def write_product(
+    folder: Path, level: str = "L2A", baseline: str = "05.09", offset: int | None = -1000, shift: int = 0
+) -> Path:
+    """A product in a folder, its numbers shifted where there is data; returns its ``.SAFE`` folder."""
     safe = folder / product_name(level, baseline)
     granule = safe / "GRANULE" / f"{level}_T33TUL_A041630_20230612T101559"
     stem = "T33TUL_20230612T101031"
@@ -81,7 +83,8 @@ def write_product(folder: Path, level: str = "L2A", baseline: str = "05.09", off
             for band in bands:
                 path = granule / "IMG_DATA" / place / f"{stem}_{band}_{pitch}m.jp2"
                 # The copies of a band at other pitches hold what nobody should read.
-                write_jp2(path, digital_numbers(band, pitch) // (1 if NATIVE[band] == pitch else 7), pitch)
+                stored = digital_numbers(band, pitch).astype(np.int32) // (1 if NATIVE[band] == pitch else 7)
+                write_jp2(path, np.where(stored > 0, np.maximum(stored + shift, 1), 0).astype(np.uint16), pitch)
         write_jp2(granule / "IMG_DATA" / "R20m" / f"{stem}_SCL_20m.jp2", scene_classes(), 20)
         write_jp2(granule / "IMG_DATA" / "R10m" / f"{stem}_TCI_10m.jp2", np.ones((3, SIDE, SIDE), np.uint8), 10)
     else:

@@ -234,6 +234,15 @@ def test_a_list_of_files_is_one_stack_in_the_order_of_the_list(tmp_path):
         assert raster.read().pixels[0, :, 0, 0].tolist() == [4, 2]
 
 
+def test_a_no_data_value_that_the_type_cannot_hold_does_not_keep_coarse_bands_from_being_read(tmp_path):
+    write(tmp_path / "HLS.S30_B02.tif", np.full((1, 8, 8), 7, np.uint16))
+    coarse = Affine(20, 0, 600000, 0, -20, 5000000)
+    write(tmp_path / "HLS.S30_B05.tif", np.full((1, 4, 4), 9, np.uint16), transform=coarse)
+    with open_raster(tmp_path, sensor="hls-s30") as raster:
+        assert raster.nodata == -9999
+        assert raster.read().pixels[0, :, 3, 3].tolist() == [7, 9]
+
+
 def test_two_files_for_one_band_are_refused(tmp_path):
     for name in ("x_B02.tif", "y_B02.tif"):
         write(tmp_path / name, np.ones((1, 4, 4), np.uint16))

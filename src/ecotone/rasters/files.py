@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import rasterio
+from rasterio.dtypes import in_dtype_range
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.vrt import WarpedVRT
@@ -76,6 +77,8 @@ def finest(files: Sequence[DatasetReader]) -> DatasetReader:
 
 def _resampled(file: DatasetReader, grid: DatasetReader, how: Resampling, nodata: float | None) -> WarpedVRT:
     blank = file.nodata if file.nodata is not None else nodata
+    if blank is not None and not in_dtype_range(blank, file.dtypes[0]):
+        blank = None  # no pixel can hold it
     return WarpedVRT(
         file,
         crs=grid.crs,

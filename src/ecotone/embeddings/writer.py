@@ -19,6 +19,7 @@ from ecotone.embeddings.schema import CONSTANT_COLUMNS, VECTOR_TYPES, SourceFact
 from ecotone.errors import DataError
 
 GROUP_BYTES = 16 * 2**20  # one row group: large enough for fast scans, small beside a strip of imagery
+ROW_BYTES = 500  # what the footprint, id and times of a row take while it is written
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class StoreWriter:
         if facts.dtype == "int8":  # Parquet keeps them as four bytes, of which this encoding packs one
             encoding["column_encoding"] = {"vector.list.element": "DELTA_BINARY_PACKED"}
         self._file = pq.ParquetWriter(path, self._schema, write_page_checksum=True, **encoding)
-        self._size = max(256, GROUP_BYTES // (4 * facts.dimension))
+        self._size = max(256, GROUP_BYTES // (4 * facts.dimension + ROW_BYTES))
         # One buffer for all row groups: keeping the small arrays of each batch would fragment the heap.
         self._waiting = Rows(
             row=np.empty(self._size, np.int64),

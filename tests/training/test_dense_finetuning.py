@@ -17,6 +17,7 @@ from sklearn.metrics import jaccard_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from ecotone.data import Masks, open_dataset, with_masks
+from ecotone.data.inspection import contact_sheet, thumbnail
 from ecotone.data.masks import TARGET, read_mask
 from ecotone.encoders import Readout, build_encoder
 from ecotone.errors import DataError, RecipeError
@@ -81,6 +82,21 @@ def test_a_mask_is_read_by_its_values_and_unlabelled_or_unobserved_pixels_say_no
     expected = np.select([stored == 3, stored == 7], [0, 1], 255)
     assert np.array_equal(target.pixels[0, 0].numpy(), expected)
     assert (target.gsd, target.unit.quantity) == (10.0, "class")
+
+
+def test_a_contact_sheet_outlines_the_classes_and_darkens_what_has_no_label(squares, tmp_path):
+    dataset = with_masks(open_dataset(squares, split="train"), squares)
+    plain, shown = (np.array(thumbnail(d[0]), int) for d in (open_dataset(squares, split="train"), dataset))
+    codes = dataset[0].images[TARGET].pixels[0, 0].numpy().repeat(3, 0).repeat(3, 1)  # 32 pixels in a cell of 96
+    yellow = (shown == (255, 220, 0)).all(2)
+    edge = np.zeros_like(yellow)
+    edge[:, 1:] |= codes[:, 1:] != codes[:, :-1]
+    edge[1:] |= codes[1:] != codes[:-1]
+    assert np.array_equal(yellow, edge)
+    silent = (codes == 255) & ~edge
+    assert np.array_equal(shown[silent], plain[silent] // 3)
+    assert np.array_equal(shown[~silent & ~edge], plain[~silent & ~edge])
+    assert contact_sheet(dataset, tmp_path / "sheet.png").is_file()
 
 
 @pytest.mark.parametrize("palette", [False, True])
@@ -180,6 +196,7 @@ def test_each_mode_finds_the_squares(squares, model, tmp_path, mode, balanced):
     assert done.task == "segmentation"
     assert done.val["miou"] >= done.start["miou"]
     assert done.val["miou"] > 0.6  # the larger class everywhere gives 0.45
+    assert done.absent == ()
     loaded = load_predictor(tmp_path / "run")
     assert (loaded.card.kind, loaded.predictor.classes) == ("pixel", ("rest", "square"))
     tested = score_test(tmp_path / "run", squares)

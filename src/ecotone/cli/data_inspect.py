@@ -37,7 +37,7 @@ def inspect(
 
     Example: ecotone data inspect data/eurosat --picture sheet.png
     """
-    from ecotone.data import modalities_of, open_dataset
+    from ecotone.data import modalities_of, open_dataset, with_masks
     from ecotone.data.inspection import contact_sheet, survey
     from ecotone.data.modality_sheet import modality_sheet
 
@@ -48,7 +48,7 @@ def inspect(
         _print(dataset, found)
     if picture:
         draw = modality_sheet if modalities_of(dataset) else contact_sheet
-        console.print(f"picture: {draw(dataset, picture)}")
+        console.print(f"picture: {draw(with_masks(dataset, path), picture)}")
     write_json(json_, found)
 
 

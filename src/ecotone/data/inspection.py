@@ -15,6 +15,7 @@ from PIL import Image as PIL
 
 from ecotone.data.base import Dataset, modalities_of
 from ecotone.data.labels import split_label
+from ecotone.data.masks import IGNORED, TARGET
 from ecotone.data.missing import MissingShares
 from ecotone.errors import DataError
 from ecotone.files import replacing
@@ -23,6 +24,7 @@ from ecotone.sensors import sensor
 
 PIXELS = 4096  # drawn from each image for the quantiles
 CELL, COLUMNS, GAP = 96, 8, 4  # of the contact sheet, in pixels and cells
+YELLOW = (255, 220, 0)
 QUANTILES = {"min": 0.0, "p2": 0.02, "median": 0.5, "p98": 0.98, "max": 1.0}
 
 
@@ -106,7 +108,10 @@ def paste_sheet(pictures: Sequence[PIL.Image], path: str | Path, none: str) -> P
 
 
 def thumbnail(sample: Sample) -> PIL.Image:
-    """A small picture of a sample: red, green and blue where its sensor has them, else its first band."""
+    """A small picture of a sample: red, green and blue where its sensor has them, else its first band.
+
+    The classes of a target raster are outlined.
+    """
     image = next(iter(sample.images.values()))
     known = [sensor(image.sensor).common(c) if image.sensor else None for c in ("red", "green", "blue")]
     names = [band.name if band else None for band in known]
@@ -116,10 +121,26 @@ def thumbnail(sample: Sample) -> PIL.Image:
         flat = values.flatten()[:: max(1, values.numel() // PIXELS)]
         low, high = torch.quantile(flat, 0.02), torch.quantile(flat, 0.98)
         values = (values - low) / (high - low).clamp_min(1e-6) * 255
-    picture = PIL.fromarray(values.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+    picture = _square(values.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy(), PIL.Resampling.BOX)
+    return _outlined(picture, sample.images[TARGET]) if TARGET in sample.images else picture
+
+
+def _square(values: NDArray[np.uint8], filter: PIL.Resampling) -> PIL.Image:
+    """The middle of an array (H, W) or (H, W, 3) as a picture of one cell."""
+    picture = PIL.fromarray(values)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.resize((CELL, CELL), PIL.Resampling.BOX, box=(left, top, left + side, top + side))
+    return picture.resize((CELL, CELL), filter, box=(left, top, left + side, top + side))
+
+
+def _outlined(picture: PIL.Image, target: Image) -> PIL.Image:
+    """A picture with yellow lines between the classes of its target raster, darker where there is no label."""
+    codes = np.array(_square(target.pixels[0, 0].numpy(), PIL.Resampling.NEAREST))
+    shown = np.array(picture)
+    shown[codes == IGNORED] //= 3
+    shown[:, 1:][codes[:, 1:] != codes[:, :-1]] = YELLOW
+    shown[1:][codes[1:] != codes[:-1]] = YELLOW
+    return PIL.fromarray(shown)
 
 
 def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:

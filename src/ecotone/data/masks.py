@@ -15,7 +15,8 @@ from ecotone.data.base import Dataset, modalities_of
 from ecotone.data.listing import MANIFEST, inside
 from ecotone.errors import DataError
 from ecotone.modalities import Modality
-from ecotone.rasters import Declaration, find_declaration
+from ecotone.rasters import Declaration, read_declaration
+from ecotone.rasters.declared import DATASET_FILE
 from ecotone.rasters.files import readable
 from ecotone.samples import Image, Sample
 from ecotone.sensors import unit
@@ -37,7 +38,8 @@ class Masks:
     def __init__(self, dataset: Dataset, folder: str | Path) -> None:
         self.info, self._dataset, self._folder = dataset.info, dataset, Path(folder)
         self._labels = dataset.labels()
-        self._declared = find_declaration(self._folder)
+        file = self._folder / DATASET_FILE
+        self._declared = read_declaration(file) if file.is_file() else Declaration()
 
     def __len__(self) -> int:
         return len(self._dataset)

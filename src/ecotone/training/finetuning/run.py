@@ -242,9 +242,17 @@ def _deliver(
         },
     )
     run.close()
-    absent = sorted(set(train.info.classes) - set(train.labels())) if predictor.task == "classification" else []
+    absent = _absent(predictor, train)
     start = said.figures if settings.mode == "frozen" else _start(run)
     return FineTuned(run, predictor.task, said.figures, start, images, len(set(train.keys())), tuple(absent))
+
+
+def _absent(predictor: Predictor, train: Dataset) -> list[str]:
+    """Classes of which train holds nothing."""
+    if predictor.dense:
+        weights = class_weights(train, predictor.outputs).tolist()
+        return [name for name, weight in zip(predictor.classes, weights, strict=True) if not weight]
+    return sorted(set(predictor.classes) - set(train.labels())) if predictor.task == "classification" else []
 
 
 def _start(run: Run) -> dict[str, float]:

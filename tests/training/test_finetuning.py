@@ -238,7 +238,7 @@ def test_the_test_split_is_not_read_before_the_end_and_scored_once(pretrained, t
         opened.append(split)
         return honest(path, split=split, **options)
 
-    monkeypatch.setattr("ecotone.training.finetuning.run.open_dataset", spy)
+    monkeypatch.setattr("ecotone.training.finetuning.prepared.open_dataset", spy)
     monkeypatch.setattr("ecotone.evaluation.finetuned.open_dataset", spy)
     finetune(settings(pretrained, folder, mode="frozen"), tmp_path / "run")
     assert opened == ["train", "val"]

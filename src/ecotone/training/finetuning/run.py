@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +11,21 @@ from typing import Any
 import torch
 
 import ecotone
-from ecotone.data import Cached, Dataset, DataStream, open_dataset, with_masks
-from ecotone.encoders import build_encoder
-from ecotone.errors import DataError, RecipeError
-from ecotone.heads import LinearHead, PixelHead, Predictor
-from ecotone.heads.tasks import MEASURED, Task, check_task
+from ecotone.data import Dataset, DataStream
+from ecotone.heads import Predictor
+from ecotone.heads.tasks import MEASURED, Task
 from ecotone.heads.thresholds import best_thresholds
-from ecotone.samples import collate
 from ecotone.training.finetuning.adapters import add_adapters, merge_adapters
 from ecotone.training.finetuning.curve import draw_curve
 from ecotone.training.finetuning.loop import SelectingLoop
 from ecotone.training.finetuning.objective import TaskLoss
 from ecotone.training.finetuning.pixel_probe import class_weights, fit_pixel_probe
-from ecotone.training.finetuning.probe import fit_probe, scaling_of
-from ecotone.training.finetuning.scoring import OnProgress, answer, label_of
+from ecotone.training.finetuning.prepared import new_predictor, split_data
+from ecotone.training.finetuning.probe import fit_probe
+from ecotone.training.finetuning.scoring import OnProgress, answer
 from ecotone.training.finetuning.settings import FineTune
-from ecotone.training.finetuning.subset import Subset, balanced, share_of_labels
 from ecotone.training.recipe import StageSection
-from ecotone.training.resized import Resized
 from ecotone.training.run import Run
-from ecotone.transforms import AnyTransform, Flip, QuarterTurn, RandomResizedCrop
 from ecotone.weights import Model, load_model, save_predictor
 
 OnRow = Callable[[dict[str, Any]], None]
@@ -82,10 +76,10 @@ def finetune(
     """
     started = time.monotonic()
     model = load_model(settings.model)
-    settings, train, val = _data(settings, model)
+    settings, train, val = split_data(settings, model)
     run = Run(out)
     run.claim(SETTINGS, {**settings.model_dump(mode="json"), "model_hash": model.hash})
-    predictor = _predictor(settings, model, train)
+    predictor = new_predictor(settings, model, train)
     predictor.to("cuda" if torch.cuda.is_available() else "cpu")
     tried = []
     if run.load_state() is None and not settings.from_scratch:
@@ -101,74 +95,6 @@ def finetune(
     else:
         best, images = _train(predictor, settings, train, val, run, on_row)
     return _deliver(best, images, settings, model, train, val, run, started)
-
-
-def _data(settings: FineTune, model: Model) -> tuple[FineTune, Dataset, Dataset]:
-    """The train and val splits at one size, and the settings with what they left to the data."""
-    train, val = (
-        with_masks(open_dataset(settings.data, split=s, sensor=settings.sensor, gsd=settings.gsd), settings.data)
-        for s in ("train", "val")
-    )
-    task = check_task(train.info.task, train.info.classes)
-    if task == "segmentation" and settings.mixup + settings.cutmix:
-        raise RecipeError("mixup and cutmix mix the labels of whole images", found=task, expected="0 for both")
-    shared = sorted(set(train.keys()) & set(val.keys()))
-    if shared:
-        raise DataError(f"train and val share {len(shared)} samples, such as {shared[0]}", mend="Make them disjoint.")
-    chosen = share_of_labels(train.labels(), settings.labels, settings.seed, stratify=task == "classification")
-    train = Subset(train, chosen)
-    spec = model.encoder.spec
-    size = settings.size or _common_size(train, next(iter(spec.roles)), spec.size_multiple, spec.min_size)
-    train, val = (Resized(d, size) for d in (train, val))
-    if settings.cache:
-        train, val = Cached(train), Cached(val)
-    if settings.balanced and task == "classification":
-        train = Subset(train, balanced(train.labels()))
-    transforms: list[AnyTransform] = [Flip(), QuarterTurn()]
-    if spec.optical.gsd is None:  # a crop that is enlarged has a GSD of its own
-        transforms.insert(0, RandomResizedCrop(size=size, scale=(0.5, 1.0)))
-    update = {
-        "size": size,
-        "batch_size": min(settings.batch_size, len(train)),
-        "lr": settings.peak,
-        "layer_decay": settings.decay,
-        "transforms": settings.transforms if settings.transforms is not None else transforms,
-    }
-    return settings.model_copy(update=update), train, val
-
-
-def _common_size(dataset: Dataset, role: str, multiple: int, least: int, looks: int = 32) -> int:
-    """The most frequent shorter side among some images, as the nearest multiple that the encoder takes."""
-    step = max(1, len(dataset) // looks)
-    sides = []
-    for i in range(0, len(dataset), step):
-        images = dataset[i].images
-        if role not in images:
-            raise DataError(f"the dataset has no {role} images", found=", ".join(images), expected=role)
-        sides.append(min(images[role].pixels.shape[-2:]))
-    side = Counter(sides).most_common(1)[0][0]
-    return max(multiple, multiple * round(side / multiple), -(-least // multiple) * multiple)
-
-
-def _predictor(settings: FineTune, model: Model, train: Dataset) -> Predictor:
-    """A predictor with a new head, its random numbers fixed by the seed."""
-    torch.manual_seed(settings.seed)
-    encoder, info = model.encoder, train.info
-    if settings.from_scratch:
-        encoder = build_encoder(encoder.kind, encoder.spec, encoder.readout, encoder.config())
-    encoder.eval()
-    probe = collate([train[0]])
-    with torch.no_grad():
-        seen = encoder(probe)
-    task = check_task(info.task, info.classes)
-    scaling = (0.0, 1.0)
-    if task == "regression":
-        scaling = scaling_of(torch.cat([label_of(collate([train[i]])) for i in range(len(train))]))
-    if task == "segmentation":
-        head = PixelHead(features=sum(m.shape[1] for m in seen.maps), outputs=len(info.classes))
-    else:
-        head = LinearHead(features=seen.pooled.shape[1], outputs=max(1, len(info.classes)))
-    return Predictor(encoder, head, task, info.classes, scaling=scaling)
 
 
 def _train(

@@ -60,6 +60,15 @@ def test_rows_stream_through_many_row_groups_in_order(store_of, monkeypatch):
     assert store.mean == pytest.approx(vectors.mean(0), abs=1e-6)
 
 
+def test_row_groups_of_short_vectors_stay_small_too(tmp_path, facts_of, monkeypatch):
+    monkeypatch.setattr(writer, "GROUP_BYTES", 2**20)
+    count = 5000
+    rows = Rows(np.arange(count) // 400, np.arange(count) % 400, np.ones(count), np.ones((count, 1), np.float32))
+    with StoreWriter(tmp_path / "a.parquet", facts_of(shape=(13, 400), cell=1, dimension=1)) as out:
+        out.write(rows)
+    assert max(len(b.row) for b in open_store(tmp_path / "a.parquet").blocks()) * writer.ROW_BYTES <= writer.GROUP_BYTES
+
+
 def test_facts_return_as_they_were_written(store_of, facts_of):
     assert store_of(gsd=None, gsd_source="unknown").parts[0].facts == facts_of(gsd=None, gsd_source="unknown")
 

@@ -132,13 +132,13 @@ def _embed(story: Story, size: Size, tell: Tell) -> None:
     options = EmbedOptions(chip=32)
     with open_raster(story.scene) as raster:
         summary = embed_raster(
-            load_model(story.run), raster, out=story.folder / "embedding", options=options, on_progress=tell
+            load_model(story.run), raster, out=story.folder / "embedding.parquet", options=options, on_progress=tell
         )
     story.embedding = summary.as_json()
 
 
 def _search(story: Story, size: Size, tell: Tell) -> None:
-    store = open_store(story.folder / "embedding")
+    store = open_store(story.folder / "embedding.parquet")
     with rasterio.open(story.scene.with_name("land-cover.tif")) as source:
         cover = source.read(1)
     main, share = _main_cover(cover, store.rows(np.arange(len(store.vectors))), 32)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ecotone.embeddings import IndexWarning, build_index, delete_source, open_store, scan, search
 from ecotone.embeddings.index_codes import Plane, encode, nibbles, random_rotation, upper
-from ecotone.embeddings.index_files import index_folder
+from ecotone.embeddings.index_facts import index_folder
 from ecotone.embeddings.index_graph import GraphScan
 from ecotone.embeddings.index_scan import IndexScan
 from ecotone.embeddings.scan import FloatScan, nearest

@@ -91,17 +91,11 @@ def search(
     Example: ecotone search stores/alps --positive lakes.gpkg --negative shadows.gpkg -k 100 --out found.gpkg
     """
     from ecotone import embeddings
-    from ecotone.errors import RecipeError
     from ecotone.inference import embed_query, pictures
 
     query: dict[str, Any] = query_of(point, polygon, id_, chip, positive, negative)
     where = filter_of(bbox, within, after, before, min_valid, only_sensor, only_source)
-    if chip and model is None:
-        raise RecipeError("--chip needs the model that made the store", mend="Give it with --model.")
-    if score_map and not positive:
-        raise RecipeError("--score-map needs examples", mend="Give some with --positive.")
-    if out:
-        embeddings.check_format(out)
+    _check(query, chip, model, out, score_map)
     opened = embeddings.open_store(store)
     with warnings_printed(), ExitStack() as files:
         image = None
@@ -122,6 +116,20 @@ def search(
     about = {"store": str(opened.path), "model_hash": opened.facts.model_hash, "centred": centre}
     asked |= {"positives": positive, "negatives": negative}
     write_json(json_, {**about, "query": asked, "hits": [h.as_json() for h in found]})
+
+
+def _check(
+    query: dict[str, Any], chip: str | None, model: Path | None, out: Path | None, score_map: Path | None
+) -> None:
+    from ecotone.embeddings import check_format
+    from ecotone.errors import RecipeError
+
+    if chip and model is None:
+        raise RecipeError("--chip needs the model that made the store", mend="Give it with --model.")
+    if score_map and "positives" not in query:
+        raise RecipeError("--score-map needs examples", mend="Give some with --positive.")
+    if out:
+        check_format(out)
 
 
 def _table(found: list[Hit]) -> Table:

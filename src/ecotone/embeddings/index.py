@@ -13,14 +13,7 @@ from filelock import FileLock
 
 from ecotone.embeddings.index_build import Progress, Truth, next_state, sweep
 from ecotone.embeddings.index_codes import kernels
-from ecotone.embeddings.index_files import (
-    IndexFacts,
-    Kind,
-    UnusableIndex,
-    index_folder,
-    read_index_facts,
-    write_facts,
-)
+from ecotone.embeddings.index_facts import IndexFacts, Kind, UnusableIndex, index_folder, read_index_facts, write_facts
 from ecotone.embeddings.index_scan import IndexScan
 from ecotone.embeddings.scan import FloatScan, Scan
 from ecotone.embeddings.store import Store

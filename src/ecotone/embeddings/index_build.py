@@ -11,17 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ecotone.embeddings.index_codes import random_rotation
-from ecotone.embeddings.index_files import (
-    FACTS,
-    IndexFacts,
-    SourceEntry,
-    State,
-    load_vectors,
-    row_blocks,
-    write_codes,
-    write_state,
-    write_vectors,
-)
+from ecotone.embeddings.index_facts import FACTS, IndexFacts, SourceEntry
+from ecotone.embeddings.index_files import State, load_vectors, row_blocks, write_codes, write_state, write_vectors
 from ecotone.embeddings.index_scan import IndexScan
 from ecotone.embeddings.scan import Found, Scan, nearest, norms
 from ecotone.embeddings.store import Store

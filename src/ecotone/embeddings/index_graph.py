@@ -9,7 +9,8 @@ import numpy as np
 from usearch.index import Index
 
 from ecotone.embeddings.index_codes import encode
-from ecotone.embeddings.index_files import IndexFacts, SourceEntry, UnusableIndex, load
+from ecotone.embeddings.index_facts import IndexFacts, SourceEntry, UnusableIndex
+from ecotone.embeddings.index_files import load
 from ecotone.embeddings.index_scan import IndexScan
 from ecotone.embeddings.scan import Found
 from ecotone.files import replacing

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from ecotone.embeddings.index_codes import Encoded, Plane, encode, margin
-from ecotone.embeddings.index_files import IndexFacts, SourceEntry, UnusableIndex, load, load_vectors, read_state
+from ecotone.embeddings.index_facts import IndexFacts, SourceEntry, UnusableIndex
+from ecotone.embeddings.index_files import load, load_vectors, read_state
 from ecotone.embeddings.scan import BLOCK, CHUNK, TINY, FloatScan, Scan, Scorer
 
 
@@ -85,7 +86,7 @@ class IndexScan(Scan):
         self.mean = self.state.mean
         width = facts.dimension + facts.dimension % 2
         self.vectors = Vectors([load_vectors(folder, s, facts.dimension) for s in facts.sources])
-        self._codes = Vectors([self._load(s, "codes", width, np.int8) for s in facts.sources])
+        self.codes = Vectors([self._load(s, "codes", width, np.int8) for s in facts.sources])
         errors = np.concatenate([self._load(s, "errors", 3, np.float32) for s in facts.sources])
         self._encoded = Encoded(np.empty(0), *errors.T.copy())
         self._frames = {True: self._frame(True), False: self._frame(False)}
@@ -120,7 +121,7 @@ class IndexScan(Scan):
         if len(rows) <= CHUNK:
             return bounds
         query, frame = encode(direction[None], self.state.rotation), self._frames[centre]
-        products = self._codes[rows].astype(np.float32) @ query.codes[0].astype(np.float32)
+        products = self.codes[rows].astype(np.float32) @ query.codes[0].astype(np.float32)
         scores = products * frame.weight[rows] * query.scale + frame.inverse[rows] * (direction @ frame.offset)
         return scores + margin(frame.worst[8], frame.worst_size, float(query.byte_error[0]), self.facts.dimension)
 
@@ -135,11 +136,11 @@ class IndexScan(Scan):
 
     @cached_property
     def _nibbles(self) -> list[Plane]:
-        return [Plane(self._codes[a:b], 4) for a, b in self.spans]
+        return [Plane(self.codes[a:b], 4) for a, b in self.spans]
 
     @cached_property
     def _bytes(self) -> list[Plane]:
-        return [Plane(self._codes[a:b], 8) for a, b in self.spans]
+        return [Plane(self.codes[a:b], 8) for a, b in self.spans]
 
     def _load(self, source: SourceEntry, kind: str, width: int, dtype: type) -> np.ndarray:
         return load(self.folder / f"{source.number}.{kind}.npy", (source.rows, width), dtype)
@@ -150,7 +151,7 @@ class IndexScan(Scan):
         Raises:
             UnusableIndex: A file is damaged.
         """
-        for source, codes in zip(self.facts.sources, self._codes.parts, strict=True):
+        for source, codes in zip(self.facts.sources, self.codes.parts, strict=True):
             if zlib.crc32(codes.data) != source.checksum:
                 path = self.folder / f"{source.number}.codes.npy"
                 raise UnusableIndex(f"{path} is damaged", found="another checksum")

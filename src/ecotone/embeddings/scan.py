@@ -16,7 +16,7 @@ SCORES = 2**26  # most scores kept at a time, 256 MiB
 FEW = 4  # fewer queries are scored one by one: what reads the fewest bytes is then the fastest
 SAMPLE = 16_384  # scores that set the first threshold
 DIRECT = 8192  # as few allowed rows are compared exactly at once
-CHUNK = 256  # rows compared exactly at a time
+CHUNK = 64  # rows compared exactly at a time
 TINY = 1e-12
 
 Found = tuple[np.ndarray, np.ndarray]  # rows (m,), and their cosines (m,) float64, nearest first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import zarr
 from torch import nn
 
 from ecotone.encoders import Encoder, Features, build_encoder
-from ecotone.errors import DataError, InputError, RecipeError
+from ecotone.errors import DataError, InputError, OutputError, RecipeError
 from ecotone.heads import LinearHead, PixelHead, Predictor
 from ecotone.inference import PredictOptions, predict_raster
 from ecotone.inputs import Identity, InputSpec, RoleSpec
@@ -340,6 +341,22 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(write_tif, tmp_path):
         whole, resumed = (tmp_path / name.format(stem) for stem in ("whole", "map"))
         assert whole.read_bytes() == resumed.read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(convolutional, write_tif, tmp_path):
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 400, 100), dtype=np.uint8)
+    path, out = write_tif(pixels), tmp_path / "map.tif"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot write"):
+            run(convolutional, path, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not out.exists()
+    run(convolutional, path, out)
+    whole = run(convolutional, path, tmp_path / "whole.tif")
+    assert out.read_bytes() == Path(whole.files["map"]).read_bytes()
 
 
 def test_other_settings_do_not_go_on_from_what_was_left(convolutional, write_tif, scene, tmp_path):

@@ -70,7 +70,9 @@ class Layers:
             shutil.rmtree(folder, ignore_errors=True)
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._files = [open(folder / f"{a.name}.bil", "r+b" if self.rows else "w+b") for a in self.layers]  # noqa: SIM115, PTH123
+            # Without a buffer, a write that fails leaves nothing behind that closing would have to write.
+            mode = "r+b" if self.rows else "w+b"
+            self._files = [(folder / f"{layer.name}.bil").open(mode, buffering=0) for layer in self.layers]
         for layer, file in zip(self.layers, self._files, strict=True):
             file.truncate(self.rows * shape[1] * layer.row_bytes)
             file.seek(0, os.SEEK_END)
@@ -84,7 +86,9 @@ class Layers:
         """
         with write_errors(self.folder):
             for layer, file, array in zip(self.layers, self._files, arrays, strict=True):
-                file.write(np.ascontiguousarray(array.transpose(1, 0, 2), layer.dtype).data)
+                rows = np.ascontiguousarray(array.transpose(1, 0, 2), layer.dtype).reshape(-1).view(np.uint8)
+                while len(rows):
+                    rows = rows[file.write(rows.data) :]
         self.rows += arrays[0].shape[1]
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
@@ -93,7 +97,6 @@ class Layers:
         """See all rows onto the disk and note how many there are."""
         with write_errors(self.folder):
             for file in self._files:
-                file.flush()
                 os.fsync(file.fileno())
             with replacing(self.folder / STATE) as temporary:
                 temporary.write_text(json.dumps({"settings": self.settings, "rows": self.rows}))

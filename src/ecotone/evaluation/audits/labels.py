@@ -13,7 +13,6 @@ from ecotone.evaluation.scoring import Preparation
 from ecotone.evaluation.setup import Setup
 from ecotone.evaluation.splits import Selection
 from ecotone.metrics import METRICS
-from ecotone.training.finetuning.subset import share_of_labels
 
 SHARES, SEEDS, LEAST = (0.01, 0.05, 0.1, 0.5, 1.0), 3, 10
 NOTE = (
@@ -63,6 +62,9 @@ def labels(setup: Setup, selection: Selection, made: Preparation) -> Finding:
 
 def _parts(setup: Setup) -> tuple[dict[float, list[Tensor]], list[str]]:
     """Share -> indices into train, one set for each seed; and a sentence on the shares that are too small."""
+    # The training loop takes seconds to import, and only this audit needs a part of it.
+    from ecotone.training.finetuning.subset import share_of_labels
+
     written, stratify = setup.splits.train.labels(), setup.task.name == "classification"
     found, lost = {}, []
     for share in SHARES:

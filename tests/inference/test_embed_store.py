@@ -241,6 +241,17 @@ def test_a_store_that_lost_its_facts_says_so(embed, tmp_path):
         embed()
 
 
+@pytest.mark.parametrize("name", ["quarantine.json", "pictures/components.json"])
+def test_a_damaged_small_file_is_named_and_made_again_once_deleted(embed, write_tif, scene, tmp_path, name):
+    embed()
+    file = tmp_path / "store" / name
+    file.write_text("{half")
+    with pytest.raises(DataError, match=rf"{name} is damaged.*Delete it"):
+        embed(write_tif(scene), overwrite=True)
+    file.unlink()
+    assert embed(write_tif(scene)).sources == 3
+
+
 def test_two_writers_do_not_share_a_store(embed, tmp_path):
     (tmp_path / "store").mkdir()
     with FileLock(tmp_path / "store" / LOCK), pytest.raises(DataError, match="another process writes into the store"):

@@ -10,7 +10,7 @@ import numpy as np
 from affine import Affine
 from PIL import Image as Picture
 
-from ecotone.embeddings.folder import PICTURES, picture_files
+from ecotone.embeddings.folder import PICTURES, picture_files, read_json
 from ecotone.embeddings.parts import Part
 from ecotone.embeddings.sampling import take_vectors
 from ecotone.embeddings.schema import SourceFacts
@@ -101,7 +101,7 @@ def write_pictures(folder: Path) -> None:
         return
     kept = folder / PICTURES / "components.json"
     if kept.is_file():
-        components = Components(**{n: np.array(v) for n, v in json.loads(kept.read_text()).items()})
+        components = Components(**{n: np.array(v) for n, v in read_json(kept).items()})
     else:
         components = fit_components(store)
         with replacing(kept) as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,6 +63,18 @@ def read_facts(folder: Path) -> StoreFacts:
         ) from error
     except ValidationError as error:
         raise bad_facts(path, error) from error
+
+
+def read_json(path: Path) -> Any:
+    """A small JSON file of a store that can be made again.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged", found=str(error), mend="Delete it: it is made again.") from error
 
 
 def begin_folder(folder: Path, facts: StoreFacts) -> None:

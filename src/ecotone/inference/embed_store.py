@@ -19,6 +19,7 @@ from ecotone.embeddings.folder import (
     is_picture,
     locked,
     picture_files,
+    read_json,
     source_file,
     source_files,
 )
@@ -226,7 +227,7 @@ class _Run:
     def _list(self, uri: str) -> None:
         """Keep the store's list of what failed true for this source."""
         path, reason = self.folder / QUARANTINE, self.report.quarantine.get(uri)
-        listed = json.loads(path.read_text("utf-8")) if path.is_file() else {"reasons": {}}
+        listed = read_json(path) if path.is_file() else {"reasons": {}}
         if reason == listed["reasons"].get(uri):
             return
         listed["reasons"].pop(uri, None)

@@ -15,9 +15,9 @@ from ecotone.embeddings.geometry.spectrum import (
     effective_rank,
     participation_ratio,
     principal_directions,
-    unit_rows,
 )
 from ecotone.embeddings.geometry.tangents import alignment, principal_angles, random_rotation, rotation, tangent_spaces
+from ecotone.embeddings.sampling import unit_rows
 
 
 @pytest.fixture

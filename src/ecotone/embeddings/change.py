@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotone.embeddings.geometry.spectrum import unit_rows
 from ecotone.embeddings.maps import named_files, write_map
 from ecotone.embeddings.pairing import Pair, pair_up
+from ecotone.embeddings.sampling import unit_rows
 from ecotone.embeddings.store import Store
 
 Centre = Literal["each", "common", "none"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from ecotone.embeddings.scan import Scan
 from ecotone.errors import DataError
@@ -47,6 +46,8 @@ def fit(scan: Scan, positives: np.ndarray, negatives: np.ndarray, *, centre: boo
     Raises:
         DataError: A row is both, or there is nothing to tell apart.
     """
+    from sklearn.linear_model import LogisticRegression  # only this kind of search waits for it
+
     if both := np.intersect1d(positives, negatives).tolist():
         raise DataError(f"row {both[0]} is an example and a counter-example at once", mend="Give one of the two.")
     if not len(negatives):

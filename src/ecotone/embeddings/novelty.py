@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from ecotone.embeddings.geometry.spectrum import unit_rows
 from ecotone.embeddings.maps import map_files, write_map
 from ecotone.embeddings.pairing import check_alike
 from ecotone.embeddings.parts import Part
-from ecotone.embeddings.sampling import sample_index, take_vectors
+from ecotone.embeddings.sampling import sample_index, take_vectors, unit_rows
 from ecotone.embeddings.store import Store
 from ecotone.errors import DataError, RecipeError
 

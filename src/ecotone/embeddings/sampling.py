@@ -1,6 +1,8 @@
-"""A sample of a store's rows, drawn by a seed and read in bounded memory."""
+"""Rows of a store: a sample drawn by a seed and read in bounded memory, and their directions."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,3 +25,9 @@ def take_vectors(store: Store, index: NDArray[np.int64]) -> NDArray[np.float32]:
         out[low:high] = block.vectors[index[low:high] - start]
         start += len(block.row)
     return out
+
+
+def unit_rows(points: NDArray[Any]) -> NDArray[Any]:
+    """(n, D) rows of length 1; rows of zeros stay zero."""
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    return points / np.where(lengths > 0, lengths, 1)

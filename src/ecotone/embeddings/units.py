@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import silhouette_score
 
-from ecotone.embeddings.geometry.spectrum import unit_rows
 from ecotone.embeddings.maps import map_files, write_map
 from ecotone.embeddings.parts import Part
-from ecotone.embeddings.sampling import sample_index, take_vectors
+from ecotone.embeddings.sampling import sample_index, take_vectors, unit_rows
 from ecotone.embeddings.store import Store
 from ecotone.errors import DataError, RecipeError
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ecotone.embeddings.geometry.dimension import inverse_local_dimensions, mle_dimension
 from ecotone.embeddings.geometry.neighbours import Neighbours, k_occurrence, nearest_neighbours
-from ecotone.embeddings.geometry.spectrum import principal_directions, unit_rows
+from ecotone.embeddings.geometry.spectrum import principal_directions
 from ecotone.embeddings.geometry.tangents import alignment, rotation, tangent_spaces
+from ecotone.embeddings.sampling import unit_rows
 
 Array = NDArray[np.floating]
 TANGENTS = 1000  # rows whose tangent space is fitted

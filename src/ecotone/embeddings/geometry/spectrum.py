@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ecotone.embeddings.sampling import unit_rows
+
 Array = NDArray[np.floating]
 Counts = NDArray[np.float64]
 
@@ -70,9 +72,3 @@ def anisotropy_of(points: Array) -> Callable[[Counts], Counts]:
         return np.divide(cosines, pairs, out=np.full(len(counts), np.nan), where=pairs > 0)
 
     return statistic
-
-
-def unit_rows(points: Array) -> Array:
-    """(n, D) rows of length 1; rows of zeros stay zero."""
-    lengths = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.where(lengths > 0, lengths, 1)

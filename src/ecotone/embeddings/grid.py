@@ -6,20 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyproj
 import zarr
-from affine import Affine
 
 from ecotone.embeddings.components import grid_transform
 from ecotone.embeddings.folder import grid_folder
 from ecotone.embeddings.parts import Part
 from ecotone.embeddings.store import open_store
 from ecotone.files import new_folder, write_errors
+from ecotone.rasters.zarr_place import place
 
 STRIP_BYTES = 64 * 2**20  # most memory of the rows of cells that are put together at a time
 CHUNK = 16  # cells along a side that are read together at least
 SHARD = 8  # chunks along a side that share a file
-CRS_NAME = "spatial_ref"
 
 
 def write_grids(folder: Path) -> None:
@@ -88,7 +86,7 @@ def _place(group: zarr.Group, part: Part) -> int:
     height = chunk * max(1, min(SHARD, STRIP_BYTES // (chunk * cols * size), -(-rows // chunk)))
     width = chunk * min(SHARD, -(-cols // chunk))
     alone = (height, width) == (chunk, chunk)  # a file of one chunk needs no index of chunks
-    placed: dict[str, Any] = {"grid_mapping": CRS_NAME, "coordinates": CRS_NAME}
+    placed = place(group, facts.raster.crs, grid_transform(facts), (rows, cols))
     blank = 0 if facts.dtype == "int8" else np.nan
     group.create_array(
         "embedding",
@@ -110,30 +108,7 @@ def _place(group: zarr.Group, part: Part) -> int:
             dimension_names=("y", "x"),
             attributes=placed,
         )
-    transform = grid_transform(facts)
-    crs = pyproj.CRS.from_user_input(facts.raster.crs)
-    _coordinate(group, CRS_NAME, np.zeros((), np.int64), (), _crs_attributes(crs, transform))
-    if transform.b == transform.d == 0:
-        said = {a["axis"]: a for a in crs.cs_to_cf() if "axis" in a}
-        x, y = transform.c + transform.a * (np.arange(cols) + 0.5), transform.f + transform.e * (np.arange(rows) + 0.5)
-        _coordinate(group, "x", x, ("x",), said.get("X", {"axis": "X"}))
-        _coordinate(group, "y", y, ("y",), said.get("Y", {"axis": "Y"}))
     return height
-
-
-def _coordinate(
-    group: zarr.Group, name: str, values: np.ndarray, dimensions: tuple[str, ...], attributes: dict[str, Any]
-) -> None:
-    array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, dimension_names=dimensions, attributes=attributes
-    )
-    array[...] = values
-
-
-def _crs_attributes(crs: pyproj.CRS, transform: Affine) -> dict[str, Any]:
-    """The CRS by CF (``crs_wkt`` …), and by GDAL with the transform from columns and rows to coordinates."""
-    wkt = crs.to_wkt()
-    return {**crs.to_cf(), "crs_wkt": wkt, "spatial_ref": wkt, "GeoTransform": " ".join(map(repr, transform.to_gdal()))}
 
 
 def _attributes(part: Part) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GDAL_CACHEMAX", "64")  # before GDAL starts: the part of memory that it would choose itself
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch starts, as `ecotone predict` does
 
 import numpy as np
 import rasterio

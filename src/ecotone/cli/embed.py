@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from ecotone.cli.output import JsonOption, console, write_json
+from ecotone.cli.output import JsonOption, console, share_cores, write_json
 from ecotone.cli.raster_progress import RasterProgress
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def embed(
 
     Example: ecotone embed scenes/ 'more/*.tif' --model runs/s2 --out store --per patch --json -
     """
+    share_cores()
     from ecotone.errors import RecipeError
     from ecotone.inference import EmbedOptions
     from ecotone.inference.embed import SUFFIXES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,15 @@ console = Console(stderr=True)
 JsonOption = Annotated[
     str | None, typer.Option("--json", metavar="PATH", help="Write the figures as JSON; - for standard output.")
 ]
+
+
+def share_cores() -> None:
+    """Let OpenMP's threads sleep while they wait, instead of spinning, unless the user says otherwise.
+
+    Reading, the model and writing share the cores, and a thread that spins keeps the others from working. It has to be
+    said before torch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def write_json(target: str | None, content: Any) -> None:

@@ -20,7 +20,7 @@ from ecotone.cli.embed import (
     split_names,
     warnings_printed,
 )
-from ecotone.cli.output import JsonOption, console, write_json
+from ecotone.cli.output import JsonOption, console, share_cores, write_json
 from ecotone.cli.raster_progress import RasterProgress
 from ecotone.errors import CheckpointError, RecipeError
 
@@ -75,6 +75,7 @@ def predict(
 
     Example: ecotone predict scenes/ --model runs/fields --out maps --polygons gpkg --min-area 500 --simplify 10
     """
+    share_cores()
     from ecotone.inference import PredictOptions, predict_scenes
     from ecotone.rasters import list_sources
     from ecotone.rasters.polygons import check_kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -93,6 +94,7 @@ class Sensor(BaseModel):
         return next((b for b in self.bands if b.common_name == common_name), None)
 
 
+@cache  # asked for every band of every batch
 def plain_band_name(name: str) -> str:
     """``B02``, ``b2`` and ``B2`` are one name: upper case, no zero after the letters, no blanks."""
     text = name.strip().upper().replace(" ", "")

@@ -19,6 +19,9 @@ from ecotone.cli.raster_progress import RasterProgress
 if TYPE_CHECKING:
     from ecotone.weights import Model
 
+SourcesArgument = Annotated[
+    list[str], typer.Argument(metavar="SOURCE…", help="Files, folders, patterns, @list files, .SAFE, zips, URLs.")
+]
 SensorOption = Annotated[str | None, typer.Option(help="Sensor of the image, where it does not say.")]
 BandsOption = Annotated[str | None, typer.Option(metavar="B2,B3,…", help="Names of its bands, in channel order.")]
 UnitOption = Annotated[str | None, typer.Option(help="Unit of its pixels, such as 'reflectance x 10000'.")]
@@ -40,9 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 def embed(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE…", help="Files, folders, patterns, @list files, .SAFE, zips, URLs.")
-    ],
+    sources: SourcesArgument,
     model: Annotated[Path, typer.Option("--model", help="Run or model folder.")],
     out: Annotated[Path, typer.Option("--out", help="A .parquet file for one source, or a folder for any number.")],
     per: Annotated[str, typer.Option(help="One embedding per chip or per patch.")] = "chip",

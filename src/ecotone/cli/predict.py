@@ -15,6 +15,7 @@ from ecotone.cli.embed import (
     GsdOption,
     MaskOption,
     SensorOption,
+    SourcesArgument,
     UnitOption,
     parse_gsd,
     split_names,
@@ -36,9 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE…", help="Files, folders, patterns, @list files, .SAFE, zips, URLs.")
-    ],
+    sources: SourcesArgument,
     model: Annotated[Path, typer.Option("--model", help="Predictor: what ecotone finetune wrote.")],
     out: Annotated[Path, typer.Option("--out", help="A .tif file or .zarr folder for one source, or a folder.")],
     window: Annotated[int | None, typer.Option(help="Side of a window in pixels; default: the model's own.")] = None,

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -129,17 +130,19 @@ def read_alone(path: Path) -> None:
             file.read(window=Window(0, top, file.width, size), out=out[:, :size])  # pyright: ignore
 
 
-def windows_in_memory(path: Path) -> tuple[np.ndarray, int]:
-    """One batch of windows, and how many windows the raster has."""
+def windows_in_memory(path: Path) -> tuple[list[np.ndarray], int]:
+    """Batches of a row of windows, more than a cache holds, and how many windows the raster has."""
     with opened(path) as raster:
         tiling = Tiling(raster.shape, WINDOW, STRIDE)
-        return next(read_windows(raster, tiling, BATCH)).pixels, len(tiling)
+        batches = islice(read_windows(raster, tiling, BATCH), -(-len(tiling.cols) // BATCH))
+        return [b.pixels for b in batches], len(tiling)
 
 
-def model_alone(loaded: LoadedPredictor, path: Path, pixels: np.ndarray, count: int) -> None:
+def model_alone(loaded: LoadedPredictor, path: Path, batches: list[np.ndarray], count: int) -> None:
+    """The answers for as many windows as the raster has, with torch's own threads."""
     with opened(path) as raster:
         answering = Answering(loaded.predictor, raster)
-        for start in range(0, count, BATCH):
+        for start, pixels in zip(range(0, count, BATCH), cycle(batches), strict=False):
             size = min(BATCH, count - start)
             answering(pixels[:size], [None] * size)
 
@@ -173,13 +176,13 @@ def in_turns(parts: dict[str, Callable[[], None]], repeats: int) -> dict[str, fl
 
 def timed(kind: str, path: Path, repeats: int) -> dict[str, object]:
     loaded, out = predictor(kind), path.with_name("map.tif")
-    pixels, count = windows_in_memory(path)
+    batches, count = windows_in_memory(path)
     whole(loaded, path, out)
     with rasterio.open(out) as file:
         classes = file.read(1)
     parts = {
         "read": lambda: read_alone(path),
-        "model": lambda: model_alone(loaded, path, pixels, count),
+        "model": lambda: model_alone(loaded, path, batches, count),
         "write": lambda: write_alone(path.with_name("alone.tif"), classes),
         "whole": lambda: whole(loaded, path, out),
     }

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Small models gain nothing from several cores, and processes side by side would fight for them. Before torch starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+
+S = TypeVar("S")
 T = TypeVar("T")
 _END = object()
 
@@ -22,6 +25,28 @@ def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
         while (item := waiting.popleft().result()) is not _END:
             waiting.append(pool.submit(next, items, _END))
             yield item  # pyright: ignore[reportReturnType]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def side_by_side(work: Callable[[S], T], items: Iterator[S], threads: int) -> Iterator[T]:
+    """What becomes of each item, in their order, in as many threads, each of which runs torch on one core.
+
+    Several batches at once keep all cores busy. Splitting each operation of one batch among the cores does not: a light
+    model waits longer for its threads than it works.
+    """
+    if threads == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(threads, "work", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecotone.inference.ahead import ahead
+from ecotone.inference.ahead import ahead, side_by_side
 from ecotone.inference.answering import Answering
 from ecotone.rasters import Raster
 from ecotone.rasters.blending import StripBuffer
@@ -40,14 +40,19 @@ def dense_rows(
     """
     columns, buffer = len(tiling.cols), StripBuffer(tiling, answering.outputs, first)
     start = _first_window(tiling, batch_size, first)
-    for windows in ahead(read_windows(raster, tiling, batch_size, start)):
-        answers = zip(answering(windows.pixels, windows.valid), windows.valid, strict=True)
+
+    def answered(windows: Windows) -> tuple[Windows, Tensor]:
+        return windows, answering(windows.pixels, windows.valid)
+
+    read = ahead(read_windows(raster, tiling, batch_size, start))
+    for windows, found in side_by_side(answered, read, answering.threads):
+        answers = zip(found, windows.valid, strict=True)
         for i, worth in enumerate(windows.worth):
             row, col = divmod(windows.start + i, columns)
             if worth:
                 buffer.add(row, col, *next(answers))
             if col == columns - 1:
-                yield AnsweredRows(*buffer.finish(row))
+                yield from (AnsweredRows(*part) for part in buffer.finish(row))
 
 
 @dataclass(frozen=True)

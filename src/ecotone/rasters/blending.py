@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ecotone.rasters.tiling import Tiling
+
+ROWS = 16  # rows that are finished together: they stay in the cache until they are written
 
 
 class StripBuffer:
@@ -49,19 +53,19 @@ class StripBuffer:
         self._sums[:, rows, cols].addcmul_(values[:, skip:], weight[skip:])
         self._weights[rows, cols] += weight[skip:]
 
-    def finish(self, row: int) -> tuple[Tensor, Tensor]:
-        """The rows that are complete when this row of windows is: they leave the buffer.
+    def finish(self, row: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The rows that are complete when this row of windows is: they leave the buffer, a few at a time.
 
-        Returns:
+        Yields:
             Their weighted means (K, rows, width), and where anything was added (rows, width), bool.
         """
         count, width = max(0, self.tiling.final_rows(row) - self.top), self.tiling.shape[1]
-        weights = self._weights[:count, :width]
-        means = self._sums[:, :count, :width] / weights.clamp_min(torch.finfo(torch.float32).tiny)
-        seen = weights > 0
+        for start in range(0, count, ROWS):
+            part = slice(start, min(start + ROWS, count))
+            weights = self._weights[part, :width]
+            yield self._sums[:, part, :width] / weights.clamp_min(torch.finfo(torch.float32).tiny), weights > 0
         for held in (self._sums, self._weights):
             kept = held[..., count:, :].clone()
             held[..., : kept.shape[-2], :] = kept
             held[..., kept.shape[-2] :, :] = 0
         self.top += count
-        return means, seen

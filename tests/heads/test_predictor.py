@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -14,6 +17,7 @@ from ecotone.encoders import Readout, build_encoder
 from ecotone.errors import CheckpointError, DataError, InputError
 from ecotone.heads import LinearHead, PixelHead, Predictor
 from ecotone.heads.linear_fits import linear_fits
+from ecotone.heads.predictor import largest
 from ecotone.heads.tasks import answers, figures, judge, targets
 from ecotone.inputs import InputSpec, RoleSpec, ZScore
 from ecotone.samples import Batch, ImageBatch
@@ -64,6 +68,14 @@ def test_segmentation_answers_for_every_pixel_and_comes_back_from_disk(tmp_path)
     assert torch.equal(made.decide(given), given[:, 1] > given[:, 0])
     save_predictor(made, tmp_path, name="p", image_size=16)
     assert torch.equal(load_predictor(tmp_path).predictor(batch()), given)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_the_first_largest_value_decides(classes, seed):
+    values = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, (2, classes, 3, 5)).astype(np.float32))
+    assert torch.equal(largest(values).long(), values.argmax(1))
+    assert torch.equal(largest(values[..., 0, 0]).long(), values[..., 0, 0].argmax(1))
 
 
 def test_a_predictor_checks_its_input_as_its_encoder_does():

@@ -81,8 +81,21 @@ class Predictor(nn.Module):
     def decide(self, given: Tensor) -> Tensor:
         """Decisions on answers (N, K, ...): class indices (N, ...), yes or no by the thresholds, or the values."""
         if self.task in ("classification", "segmentation"):
-            return given.max(1).indices  # as argmax, several times faster over the channels of an image
+            return largest(given)
         if self.task == "multilabel":
             limits = torch.tensor(self.thresholds, device=given.device)
             return given >= limits.view(-1, *[1] * (given.ndim - 2))
         return given
+
+
+def largest(given: Tensor) -> Tensor:
+    """(N, ...) index of the first largest of K values (N, K, ...), as 8 bits where they hold it.
+
+    As argmax, and several times faster over images, whose channels lie far apart in memory.
+    """
+    best = given[:, 0]
+    index = torch.zeros(best.shape, dtype=torch.uint8 if given.shape[1] <= 256 else torch.int64, device=given.device)
+    for k, value in enumerate(given.unbind(1)[1:], 1):
+        index = torch.maximum(index, (value > best).to(index.dtype) * k)
+        best = torch.maximum(best, value)
+    return index

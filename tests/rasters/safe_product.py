@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,10 @@ def scene_classes(pitch: int = 20) -> np.ndarray:
     return values
 
 
-def metadata(level: str, baseline: str, offset: int | None, offsets: dict[int, int] | None = None) -> str:
+def metadata(
+    level: str, baseline: str, offset: int | None, offsets: dict[int, int] | None = None, images: Sequence[str] = ()
+) -> str:
+    """As products carry it; they list their images without a suffix."""
     scale, add = {"L1C": ("", "RADIO"), "L2A": ("BOA_", "BOA")}[level]
     each = dict.fromkeys(range(13), offset) if offset is not None else {}
     listed = "".join(f'<{add}_ADD_OFFSET band_id="{n}">{v}</{add}_ADD_OFFSET>' for n, v in (offsets or each).items())
@@ -51,12 +55,16 @@ def metadata(level: str, baseline: str, offset: int | None, offsets: dict[int, i
     if level == "L2A":
         other = '<AOT_QUANTIFICATION_VALUE unit="none">1000.0</AOT_QUANTIFICATION_VALUE>'
         number = f"<QUANTIFICATION_VALUES_LIST>{number}{other}</QUANTIFICATION_VALUES_LIST>"
+    files = "".join(f"<IMAGE_FILE>{name.removesuffix('.jp2')}</IMAGE_FILE>" for name in images)
+    granule = f'<Granule granuleIdentifier="S2A_OPER_MSI_T33TUL_N05.09" imageFormat="JPEG2000">{files}</Granule>'
     return f"""<?xml version="1.0" encoding="UTF-8" standalone="no" ?>
 <n1:Level-{level[1:]}_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-{level[1:]}.xsd">
 <n1:General_Info><Product_Info>
 <PRODUCT_START_TIME>{START}</PRODUCT_START_TIME><PRODUCT_STOP_TIME>{START}</PRODUCT_STOP_TIME>
 <PRODUCT_URI>{product_name(level, baseline)}</PRODUCT_URI><PROCESSING_LEVEL>Level-{level[1:]}</PROCESSING_LEVEL>
 <PRODUCT_TYPE>S2MSI{level[1:]}</PRODUCT_TYPE><PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>
+<Query_Options completeSingleTile="true"><PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT></Query_Options>
+<Product_Organisation><Granule_List>{granule}</Granule_List></Product_Organisation>
 <Datatake datatakeIdentifier="GS2A"><SPACECRAFT_NAME>Sentinel-2A</SPACECRAFT_NAME></Datatake>
 </Product_Info><Product_Image_Characteristics>
 <Special_Values><SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT><SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX></Special_Values>
@@ -94,7 +102,8 @@ def write_product(
         masks = np.zeros((3, SIDE // 6, SIDE // 6), np.uint8)
         masks[0, 4], masks[1, 6], masks[2, 8] = 1, 1, 1
         write_jp2(granule / "QI_DATA" / "MSK_CLASSI_B00.jp2", masks, 60)
-    (safe / f"MTD_MSI{level}.xml").write_text(metadata(level, baseline, offset))
+    images = sorted(f.relative_to(safe).as_posix() for f in granule.rglob("*.jp2"))
+    (safe / f"MTD_MSI{level}.xml").write_text(metadata(level, baseline, offset, images=images))
     (granule / "MTD_TL.xml").write_text("<x/>")
     return safe
 

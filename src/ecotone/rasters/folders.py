@@ -10,7 +10,7 @@ import rasterio
 
 from ecotone.errors import DataError
 from ecotone.rasters.files import readable
-from ecotone.rasters.remote import gdal_path, is_network, is_remote, shown
+from ecotone.rasters.remote import gdal_path, is_network, is_remote
 from ecotone.sensors import Sensor, sensor, sensor_names
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".bmp")
@@ -41,12 +41,6 @@ def _addressed(source: str) -> str:
     path = gdal_path(source)
     if "://" in path and not is_network(path):
         raise DataError(f"cannot read {source}", expected="http(s)://, s3://, gs://, az:// or a path")
-    if is_network(path) and path.partition("?")[0].lower().endswith((".zip", ".safe", ".safe/")):
-        raise DataError(
-            f"products behind URLs are not read: {shown(source)}",
-            expected="the URL of one raster",
-            mend="Download the product first.",
-        )
     return path
 
 

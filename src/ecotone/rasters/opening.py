@@ -23,6 +23,7 @@ from ecotone.rasters.raster import Raster
 from ecotone.rasters.remote import gdal_path
 from ecotone.rasters.resampling import at_gsd as resampled
 from ecotone.rasters.sentinel2 import Product, find_product, product_around
+from ecotone.rasters.sentinel2_remote import find_remote_product, remote_product_around
 from ecotone.sensors import Unit
 from ecotone.sensors import sensor as find_sensor
 
@@ -49,8 +50,9 @@ def open_raster(
 ) -> Raster:
     """Open anything GDAL reads: a file, a folder of per-band files, a Sentinel-2 product, or files that form one stack.
 
-    What is not given is taken from the metadata of a Sentinel-2 product (a ``.SAFE`` folder, a zip of one, or a file
-    in one), then from the nearest ``dataset.yaml`` (in the folder or up to two above), then from the file.
+    What is not given is taken from the metadata of a Sentinel-2 product (a ``.SAFE`` folder, a zip of one, a URL of
+    either, or a file in one), then from the nearest ``dataset.yaml`` (in the folder or up to two above), then from the
+    file.
 
     Args:
         source: Path, folder or list of paths.
@@ -74,8 +76,8 @@ def open_raster(
     conditions = parse_conditions(mask) if mask else ()
     one = str(source) if isinstance(source, (str, Path)) else None
     first = str(source if isinstance(source, (str, Path)) else next(iter(source), ""))
-    product = find_product(one) if one else None
-    around = product or product_around(first)
+    product = find_product(one) or find_remote_product(one) if one else None
+    around = product or product_around(first) or remote_product_around(first)
     declared = declared or find_declaration(first)
     if around:
         facts = {"sensor": around.sensor, "level": around.level, "unit": around.unit, "bands": (), "gsd": None}

@@ -10,7 +10,7 @@ from typing import Any
 import rasterio
 
 _SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "adl": "/vsiadls/", "oss": "/vsioss/"}
-_NETWORK = re.compile(r"/vsi(?:zip/+|tar/+|gzip/+)?(?:vsi)?(?:curl|s3|gs|az|adls|oss|swift)[/?_]")
+_NETWORK = re.compile(r"/vsi(?:(?:zip|tar|gzip)/+\{?/*(?:vsi)?)?(?:curl|s3|gs|az|adls|oss|swift)[/?_]")
 _SIGNED = re.compile(r"[?&](?:X-Amz-Signature|X-Goog-Signature|Signature|sig)=", re.IGNORECASE)
 # A server that does not answer is given up after seconds, not after the minutes of the defaults; and GDAL is kept from
 # asking for the files that might lie beside one. The same names in the environment come first.

@@ -66,7 +66,7 @@ def find_product(source: str | Path) -> Product | None:
     if not (folder.is_dir() and is_safe(folder)):
         return None
     names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
-    return _read(str(folder), names, lambda n: (folder / n).read_bytes(), str(folder.resolve()))
+    return read_product(str(folder), names, lambda n: (folder / n).read_bytes(), str(folder.resolve()))
 
 
 def product_around(path: str) -> Product | None:
@@ -81,7 +81,7 @@ def product_around(path: str) -> Product | None:
 def _in_zip(path: Path) -> Product:
     try:
         with zipfile.ZipFile(path) as file:
-            return _read(str(path), file.namelist(), lambda n: _member(file, n), f"/vsizip/{path.resolve()}")
+            return read_product(str(path), file.namelist(), lambda n: _member(file, n), f"/vsizip/{path.resolve()}")
     except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
         raise DataError(f"cannot read {path}", found=str(error), mend="Check that the file is complete.") from error
 
@@ -91,7 +91,18 @@ def _member(file: zipfile.ZipFile, name: str) -> bytes:
         return member.read(_LARGEST_XML + 1)
 
 
-def _read(source: str, names: Sequence[str], content: Callable[[str], bytes], place: str) -> Product:
+def read_product(source: str, names: Sequence[str], content: Callable[[str], bytes], place: str) -> Product:
+    """The product of some files.
+
+    Args:
+        source: What messages call it.
+        names: Paths of its files, all from the same place.
+        content: The content of one of them.
+        place: Where they lie, for GDAL.
+
+    Raises:
+        DataError: They are no whole product, or more than one.
+    """
     found = [n for n in names if _METADATA.fullmatch(n.rpartition("/")[2])]
     if len(found) != 1:
         raise DataError(
@@ -101,7 +112,7 @@ def _read(source: str, names: Sequence[str], content: Callable[[str], bytes], pl
             mend="Name the .SAFE folder, or the zip of one.",
         )
     root = found[0].rpartition("/")[0]
-    values = _values(source, content(found[0]))
+    values = metadata_values(source, content(found[0]))
     level = f"L{found[0][-6:-4]}"
     known = sensor(f"sentinel2-{level.lower()}")
     layers = _layers(source, root, names)
@@ -119,7 +130,7 @@ def _read(source: str, names: Sequence[str], content: Callable[[str], bytes], pl
     )
 
 
-def _values(source: str, text: bytes) -> dict[str, list[str]]:
+def metadata_values(source: str, text: bytes) -> dict[str, list[str]]:
     """Texts of the metadata by tag, without namespace; tags of early products begin with ``L2A_``."""
     # Entities could blow a small file up without end; ESA's metadata declares none.
     if len(text) > _LARGEST_XML or b"<!DOCTYPE" in text:

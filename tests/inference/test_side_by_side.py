@@ -9,13 +9,13 @@ import torch
 from ecotone.inference.ahead import side_by_side
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_results_come_in_order_whatever_takes_longest(threads):
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_results_come_in_order_whatever_takes_longest(workers):
     def work(i: int) -> int:
         time.sleep(0.01 * (i % 3 == 0))
         return i * i
 
-    assert list(side_by_side(work, iter(range(20)), threads)) == [i * i for i in range(20)]
+    assert list(side_by_side(work, iter(range(20)), workers)) == [i * i for i in range(20)]
 
 
 def test_items_are_worked_on_at_the_same_time_by_threads_of_one_core():

@@ -33,7 +33,7 @@ class Answering:
         gsd: Metres per pixel that the model is told; None when unknown.
         gsd_source: Where that number comes from.
         outputs: Number K of answers.
-        threads: How many batches are best answered at the same time.
+        workers: How many threads are best given batches to answer; none where the caller's own would only wait for it.
     """
 
     def __init__(
@@ -45,7 +45,8 @@ class Answering:
         self.convert = CONVERSIONS[convert] if convert else None
         self.axes = FLIPS if flips else FLIPS[:1]
         self.device = next(predictor.parameters()).device
-        self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        cores = torch.get_num_threads()
+        self.workers = 1 if self.device.type != "cpu" else cores if cores > 1 else 0
 
     def __call__(self, pixels: NDArray[Any], valid: Sequence[NDArray[np.bool_] | None]) -> Tensor:
         """(m, K) answers for images, or (m, K, H, W) for their pixels, on the CPU.

@@ -44,8 +44,10 @@ def dense_rows(
     def answered(windows: Windows) -> tuple[Windows, Tensor]:
         return windows, answering(windows.pixels, windows.valid)
 
-    read = ahead(read_windows(raster, tiling, batch_size, start))
-    for windows, found in side_by_side(answered, read, answering.threads):
+    read = read_windows(raster, tiling, batch_size, start)
+    if answering.workers or raster.remote:  # on one core, reading ahead only takes the model's cache away
+        read = ahead(read)
+    for windows, found in side_by_side(answered, read, answering.workers):
         answers = zip(found, windows.valid, strict=True)
         for i, worth in enumerate(windows.worth):
             row, col = divmod(windows.start + i, columns)

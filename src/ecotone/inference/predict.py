@@ -5,13 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecotone.inference.ahead import Behind
-from ecotone.inference.dense import AnsweredRows
-from ecotone.inference.outputs import Output
 from ecotone.inference.prediction_job import ZARR, Job, PredictOptions, output_files
 from ecotone.rasters import Raster
 from ecotone.rasters.cogs import write_cogs
@@ -83,14 +79,13 @@ def predict_raster(
     paths = output_files(out, job.outputs)
     work = paths["map"].with_name(f".{paths['map'].name}.unfinished")
     layers = [output.layer for output in job.outputs.values()]
-    with Layers(work, layers, job.shape, job.settings) as writing, Behind() as behind:
+    with Layers(work, layers, job.shape, job.settings) as writing:
         resumed = done = writing.rows
         for rows in job.rows(done):
-            behind.run(partial(_write, writing, list(job.outputs.values()), rows))
+            writing.append([output.store(rows.answers, rows.seen.numpy()) for output in job.outputs.values()])
             done += rows.seen.shape[0]
             if on_progress:
                 on_progress(done, job.shape[0])
-        behind.wait()
         writing.close()
         if paths["map"].suffix == ZARR:
             write_zarr(writing, paths["map"], job.raster.crs, job.transform, job.tags)
@@ -110,8 +105,3 @@ def predict_raster(
         gsd_source=job.answering.gsd_source,
         model_hash=loaded.model.hash,
     )
-
-
-def _write(layers: Layers, outputs: list[Output], rows: AnsweredRows) -> None:
-    seen = rows.seen.numpy()
-    layers.append([output.store(rows.answers, seen) for output in outputs])

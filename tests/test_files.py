@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ecotone.errors import DataError
-from ecotone.files import replacing
+from ecotone.files import new_folder, replacing
 
 
 def test_a_whole_file_takes_the_place_of_the_old_one(tmp_path):
@@ -59,3 +59,12 @@ def test_a_file_may_be_read_by_whom_the_user_lets_read_any_other_file(tmp_path):
     with replacing(tmp_path / "x.safetensors") as temporary:
         save_file(save, temporary)
     assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_of_two_that_write_one_folder_the_first_to_end_wins(tmp_path):
+    with pytest.raises(DataError, match="cannot write"), new_folder(tmp_path / "a") as slow:
+        (slow / "half").touch()
+        with new_folder(tmp_path / "a") as quick:
+            (quick / "whole").touch()
+        assert (slow / "half").exists()
+    assert sorted(f.relative_to(tmp_path).as_posix() for f in tmp_path.rglob("*")) == ["a", "a/whole"]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ecotone.errors import DataError, OutputError
+
+_LOCK = ".lock"  # held by whoever writes a folder, and let go by the system if that is killed
 
 
 @contextmanager
@@ -42,6 +47,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def new_folder(folder: str | Path) -> Iterator[Path]:
     """A temporary folder that takes this name when the block ends well and is removed when it does not.
 
+    What a process that was killed has left of the same folder is removed first.
+
     Raises:
         DataError: The folder exists and is not empty, or cannot be written.
     """
@@ -54,17 +61,27 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+        _remove_leftovers(folder)
+        around = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     except OSError as error:
         raise DataError(f"cannot write {folder}", found=error.strerror) from error
     try:
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp lets nobody else in
-        temporary.replace(folder)
+        with FileLock(around / _LOCK):
+            temporary = around / folder.name
+            temporary.mkdir()
+            yield temporary
+            temporary.replace(folder)
     except OSError as error:
         raise DataError(f"cannot write {folder}", found=error.strerror, mend="Is the disk full?") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(around, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        if left.is_dir():
+            with suppress(Timeout), FileLock(left / _LOCK, timeout=0):
+                shutil.rmtree(left)
 
 
 def append(path: Path, content: bytes) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+import time
 
 import geopandas as gpd
 import numpy as np
@@ -74,3 +77,18 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(place, monkeypatch, capsys
     assert message in said
     assert "Traceback" not in said
     assert not (place / "set").exists()
+
+
+def test_a_run_that_was_killed_is_cleared_away_by_the_next(place, monkeypatch):
+    words = ("west.tif", "--vectors", "fields.gpkg", "--background", "other", "--as", "pixels", "--out", "set")
+    command = "from ecotone.cli import main; main()"
+    killed = subprocess.Popen([sys.executable, "-c", command, "data", "label", *words], stderr=subprocess.DEVNULL)
+    while not any(place.glob(".set.*.tmp/set/images/*")):
+        assert killed.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL and not (place / "set").exists()
+    assert len(list(place.glob(".set.*"))) == 1
+    assert run(monkeypatch, *words) == 0
+    assert sorted(f.name for f in place.iterdir()) == ["east.tif", "fields.gpkg", "set", "west.tif"]
+    assert not any(f.name.startswith(".") for f in (place / "set").iterdir())

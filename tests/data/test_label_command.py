@@ -80,7 +80,8 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(place, monkeypatch, capsys
 
 
 def test_a_run_that_was_killed_is_cleared_away_by_the_next(place, monkeypatch):
-    words = ("west.tif", "--vectors", "fields.gpkg", "--background", "other", "--as", "pixels", "--out", "set")
+    words = ("west.tif", "--vectors", "fields.gpkg", "--background", "other", "--as", "pixels", "--limit", "60")
+    words += ("--out", "set")
     command = "from ecotone.cli import main; main()"
     killed = subprocess.Popen([sys.executable, "-c", command, "data", "label", *words], stderr=subprocess.DEVNULL)
     while not any(place.glob(".set.*.tmp/set/images/*")):

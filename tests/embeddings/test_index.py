@@ -116,7 +116,7 @@ def test_only_new_sources_are_read_and_gone_ones_dropped(folder_of):
     store = open_store(store.path)
     summary = build_index(store)
     assert (summary.added, summary.kept, summary.removed) == (1, 1, 1)
-    files = {f.name for f in (index_folder(store) / "1").iterdir()}
+    files = {f.name for f in (index_folder(store.path) / "1").iterdir()}
     assert files == summary.facts.files and "2.vectors.npy" not in files
     again = build_index(store)
     assert (again.added, again.kept, again.removed) == (0, 2, 0)
@@ -159,7 +159,7 @@ DAMAGES = {
     "state flipped": ("1.state.npz", lambda b: b[:900] + bytes([b[900] ^ 255]) + b[901:]),
     "state cut": ("1.state.npz", lambda b: b[:-60]),
     "facts cut": ("../index.json", lambda b: b[:-20]),
-    "facts of a later version": ("../index.json", lambda b: b.replace(b'"format_version": 1', b'"format_version": 2')),
+    "facts of a later version": ("../index.json", lambda b: b.replace(b'"format_version": 2', b'"format_version": 3')),
     "a pickle instead of vectors": ("1.vectors.npy", lambda b: b"\x80\x04K\x01."),
     "graph cut": ("1.usearch", lambda b: b[:-1]),
     "graph gone": ("1.usearch", None),
@@ -171,7 +171,7 @@ def test_a_damaged_index_is_named_not_used_and_made_anew(store_of, damage):
     name, change = DAMAGES[damage]
     store = store_of(vectors_of(0))
     build_index(store, kind="hnsw" if "graph" in damage else "exact")
-    path = index_folder(store) / "1" / name
+    path = index_folder(store.path) / "1" / name
     content = path.read_bytes()
     path.unlink() if change is None else path.write_bytes(change(content))
     with pytest.warns(IndexWarning, match=r"(damaged|cannot be read).*Searching without it"):
@@ -253,7 +253,7 @@ def test_a_build_that_is_killed_at_any_moment_leaves_right_answers(folder_of, tm
 def test_facts_of_an_index_say_what_it_covers(folder_of):
     store = folder_of({"a": vectors_of(0), "b": vectors_of(1)})
     build_index(store)
-    facts = json.loads((index_folder(store) / "index.json").read_text())
+    facts = json.loads((index_folder(store.path) / "index.json").read_text())
     assert [(s["name"], s["rows"]) for s in facts["sources"]] == [("a", 20), ("b", 20)]
     assert facts["model_hash"] == store.facts.model_hash and facts["dtype"] == "float32" and facts["sampled"] == 40
 

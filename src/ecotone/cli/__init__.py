@@ -18,6 +18,7 @@ from ecotone.cli import (
     evaluate_table,
     finetune,
     index_build,
+    index_check,
     index_maps,
     index_remove,
     index_report,
@@ -50,7 +51,7 @@ for verb in (data_inspect, data_audit, data_label, data_synth):
     verb.register(data_app)
 for verb in (weights_list, weights_download, weights_import, weights_verify, weights_export):
     verb.register(weights_app)
-for verb in (index_build, index_report, index_maps, index_remove):
+for verb in (index_build, index_check, index_report, index_maps, index_remove):
     verb.register(index_app)
 app.add_typer(data_app, name="data")
 app.add_typer(index_app, name="index")

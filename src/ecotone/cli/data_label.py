@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ecotone.cli.embed import BandsOption, GsdOption, MaskOption, SensorOption, UnitOption, open_image, warnings_printed
-from ecotone.cli.output import JsonOption, console, write_json
+from ecotone.cli.output import JsonOption, console, step_bars, write_json
 from ecotone.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -74,18 +73,10 @@ def label(
         seed=seed,
     )
     shapes = read_shapes(vectors, column=column, layer=layer, background=background)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with warnings_printed(), ExitStack() as files, Progress(*columns, console=console) as progress:
+    with warnings_printed(), ExitStack() as files, step_bars() as tell:
         opened = [files.enter_context(open_image(r, sensor, bands, unit, gsd, mask)) for r in rasters]
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done)
-
         known = read_area(area) if area else None
-        found = label_rasters(opened, shapes, out, options, area=known, source=vectors.name, on_progress=show)
+        found = label_rasters(opened, shapes, out, options, area=known, source=vectors.name, on_progress=tell)
     _print(found)
     write_json(json_, found.as_json())
 

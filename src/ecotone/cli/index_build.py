@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecotone.cli.embed import warnings_printed
-from ecotone.cli.output import JsonOption, console, write_json
+from ecotone.cli.output import JsonOption, console, step_bars, write_json
 
 
 def register(app: typer.Typer) -> None:
@@ -36,13 +35,12 @@ def build(
     if kind not in (None, "exact", "hnsw"):
         raise RecipeError("no such kind of index", found=kind, expected="exact or hnsw")
     opened = embeddings.open_store(store)
-    with warnings_printed(), _bar() as progress:
-        task = progress.add_task("indexing", total=None)
+    with warnings_printed(), step_bars() as tell:
         made = embeddings.build_index(
             opened,
             kind=kind,  # pyright: ignore[reportArgumentType] checked above
             rebuild=rebuild,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            on_progress=tell,
         )
     facts = made.facts
     console.print(
@@ -55,7 +53,3 @@ def build(
     )
     console.print(f"  {made.folder}", highlight=False, soft_wrap=True)
     write_json(json_, made.as_json())
-
-
-def _bar() -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console)

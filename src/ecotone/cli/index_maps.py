@@ -149,9 +149,10 @@ def _facts(one: Change) -> dict[str, Any]:
 
 def _scores(scores: list[ChangeScore]) -> Table:
     first = scores[0]
-    table = Table(
-        "measure", "AUC", "average precision", title=f"{first.changed} changed, {first.unchanged} unchanged pixels"
-    )
+    title = f"{first.changed} changed, {first.unchanged} unchanged pixels"
+    table = Table("measure", "AUC", "95 % interval", "average precision", title=title)
     for s in scores:
-        table.add_row(f"{s.name}{' (floor)' if s.floor else ''}", f"{s.auc:.3f}", f"{s.average_precision:.3f}")
+        interval = "not defined" if s.auc_ci95 is None else "{:.3f} to {:.3f}".format(*s.auc_ci95)
+        name = f"{s.name}{' (floor)' if s.floor else ''}"
+        table.add_row(name, f"{s.auc:.3f}", interval, f"{s.average_precision:.3f}")
     return table

@@ -39,7 +39,8 @@ from ecotone.cli.search_options import (
 )
 
 if TYPE_CHECKING:
-    from ecotone.embeddings import Hit
+    from ecotone.embeddings import Hit, Store
+    from ecotone.rasters import Raster
 
 
 def register(app: typer.Typer) -> None:
@@ -91,31 +92,43 @@ def search(
     Example: ecotone search stores/alps --positive lakes.gpkg --negative shadows.gpkg -k 100 --out found.gpkg
     """
     from ecotone import embeddings
-    from ecotone.inference import embed_query, pictures
 
-    query: dict[str, Any] = query_of(point, polygon, id_, chip, positive, negative)
-    where = filter_of(bbox, within, after, before, min_valid, only_sensor, only_source)
+    query = query_of(point, polygon, id_, chip, positive, negative)
+    options = {"k": k, "each": each, "radius": radius, "centre": centre, "exact": exact}
+    options["where"] = filter_of(bbox, within, after, before, min_valid, only_sensor, only_source)
     _check(query, chip, model, out, score_map)
     opened = embeddings.open_store(store)
     with warnings_printed(), ExitStack() as files:
-        image = None
-        if chip and model:
-            image = files.enter_context(open_image(chip, sensor, bands, unit, gsd))
-            query["vector"] = embed_query(load_on(model, device), image, opened)
-        options = {"k": k, "each": each, "where": where, "radius": radius, "centre": centre, "exact": exact}
+        image = files.enter_context(open_image(chip, sensor, bands, unit, gsd)) if chip else None
+        if image and model:
+            query["vector"] = _embedded(image, model, device, opened)
         found = embeddings.search(opened, **query, **options)
         if picture:
-            rows = [] if image else embeddings.query_rows(opened, **query).tolist()
-            pictures.write_hits(picture, opened, found, image or rows)
+            _draw(picture, opened, found, query, image)
         if score_map:
             embeddings.write_score_maps(opened, query["positives"], query["negatives"], score_map, centre=centre)
     if out:
         embeddings.write_hits_as(found, out)
     console.print(_table(found))
     asked = {"point": query.get("point"), "polygon": polygon, "ids": id_, "chip": chip}
-    about = {"store": str(opened.path), "model_hash": opened.facts.model_hash, "centred": centre}
     asked |= {"positives": positive, "negatives": negative}
+    about = {"store": str(opened.path), "model_hash": opened.facts.model_hash, "centred": centre}
     write_json(json_, {**about, "query": asked, "hits": [h.as_json() for h in found]})
+
+
+def _embedded(image: Raster, model: Path, device: str, store: Store) -> Any:
+    """The vector of an image by the model that made the store."""
+    from ecotone.inference import embed_query
+
+    return embed_query(load_on(model, device), image, store)
+
+
+def _draw(path: Path, store: Store, found: list[Hit], query: dict[str, Any], image: Raster | None) -> None:
+    """Write a picture of the query, an image or rows of the store, and its first hits."""
+    from ecotone.embeddings import query_rows
+    from ecotone.inference import pictures
+
+    pictures.write_hits(path, store, found, image or query_rows(store, **query).tolist())
 
 
 def _check(

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ecotone.embeddings.change import Change, write_change
+from ecotone.embeddings.checking import StoreCheck, check_store
 from ecotone.embeddings.classes import classes_at
 from ecotone.embeddings.components import Components, fit_components, write_components, write_pictures
 from ecotone.embeddings.filters import Filter, parse_bbox, parse_time
@@ -56,11 +57,13 @@ __all__ = [
     "Rows",
     "SourceFacts",
     "Store",
+    "StoreCheck",
     "StoreFacts",
     "StoreWriter",
     "Units",
     "build_index",
     "check_format",
+    "check_store",
     "classes_at",
     "delete_source",
     "fit_components",

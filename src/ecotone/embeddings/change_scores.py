@@ -11,8 +11,9 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score
 
+from ecotone.embeddings.auc import grouped_auc
 from ecotone.embeddings.change import Change
 from ecotone.embeddings.change_floors import floor_strips
 from ecotone.embeddings.pairing import Pair
@@ -20,6 +21,7 @@ from ecotone.errors import DataError
 from ecotone.rasters.files import readable
 
 Array = NDArray[np.float64]
+BLOCK = 4  # cells along a side, whose pixels count as one draw
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class ChangeScore:
         name: The measure.
         floor: It uses no embedding.
         auc: Area under the receiver operating characteristic: 0.5 by chance, 1 at best.
+        auc_ci95: Its 95 % interval (``grouped_auc``) over blocks of 4 x 4 cells, since neighbours resemble each other;
+            None where changed or unchanged pixels lie in one block, or nothing is confused.
         average_precision: As scikit-learn counts it; by chance the share of changed pixels.
         changed: Labelled pixels with change.
         unchanged: Labelled pixels without.
@@ -38,6 +42,7 @@ class ChangeScore:
     name: str
     floor: bool
     auc: float
+    auc_ci95: tuple[float, float] | None
     average_precision: float
     changed: int
     unchanged: int
@@ -60,6 +65,7 @@ def score_change(change: Change, changed: str | Path, unchanged: str | Path | No
     names = ["embedding"]
     values: list[list[Array]] = []
     labels: list[NDArray[np.bool_]] = []
+    blocks: list[NDArray[np.int64]] = []
     for top, floors in floor_strips(change.pair):
         height, width = next(iter(floors.values())).shape
         part = truth[top : top + height, :width]
@@ -68,20 +74,21 @@ def score_change(change: Change, changed: str | Path, unchanged: str | Path | No
         names[1:] = floors
         values.append([m[known] for m in (own, *floors.values())])
         labels.append(part[known] == 1)
-    said = np.concatenate(labels)
+        blocks.append(_blocks(change.pair, top, height, width)[known])
+    said, block = np.concatenate(labels), np.concatenate(blocks)
     if said.all() or not said.any():
         raise DataError(
             "the labels that fall on compared cells need both change and no change",
             found=f"{int(said.sum())} changed and {int((~said).sum())} unchanged pixels",
         )
     columns = [np.concatenate(v) for v in zip(*values, strict=True)]
-    return [_score(n, n != "embedding", said, v) for n, v in zip(names, columns, strict=True)]
+    return [_score(n, said, v, block) for n, v in zip(names, columns, strict=True)]
 
 
-def _score(name: str, floor: bool, truth: NDArray[np.bool_], values: Array) -> ChangeScore:
+def _score(name: str, truth: NDArray[np.bool_], values: Array, block: NDArray[np.int64]) -> ChangeScore:
     counts = int(truth.sum()), int((~truth).sum())
-    ap = float(average_precision_score(truth, values))
-    return ChangeScore(name, floor, float(roc_auc_score(truth, values)), ap, *counts)
+    precision = float(average_precision_score(truth, values))
+    return ChangeScore(name, name != "embedding", *grouped_auc(values, truth, block), precision, *counts)
 
 
 def _truth(pair: Pair, changed: str | Path, unchanged: str | Path | None) -> NDArray[np.int8]:
@@ -130,6 +137,12 @@ def _pixels(change: Change, top: int, height: int, width: int) -> Array:
     inside = ((rows >= 0) & (rows < pair.shape[0]))[:, None] & ((cols >= 0) & (cols < pair.shape[1]))
     found = change.distance[rows.clip(0, pair.shape[0] - 1)][:, cols.clip(0, pair.shape[1] - 1)]
     return np.where(inside, found, np.nan)
+
+
+def _blocks(pair: Pair, top: int, height: int, width: int) -> NDArray[np.int64]:
+    """(height, width) number of the block of cells that each pixel of a strip lies in."""
+    rows, cols = _cell_of(pair, np.arange(top, top + height), 0), _cell_of(pair, np.arange(width), 1)
+    return (rows // BLOCK)[:, None] * (pair.shape[1] // BLOCK + 1) + cols // BLOCK
 
 
 def _cell_of(pair: Pair, pixel: NDArray[np.int64], axis: int) -> NDArray[np.int64]:

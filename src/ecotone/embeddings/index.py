@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from ecotone.embeddings.index_build import Progress, Truth, next_state, sweep
+from ecotone.embeddings.index_build import Progress, Truth, next_state, sweep, with_checksums
 from ecotone.embeddings.index_codes import kernels
 from ecotone.embeddings.index_facts import IndexFacts, Kind, UnusableIndex, index_folder, read_index_facts, write_facts
+from ecotone.embeddings.index_files import check_files
 from ecotone.embeddings.index_scan import IndexScan
 from ecotone.embeddings.scan import FloatScan, Scan
 from ecotone.embeddings.store import Store
@@ -53,7 +54,7 @@ class IndexSummary:
     def as_json(self) -> dict[str, Any]:
         """Ready for JSON."""
         counts = {n: getattr(self, n) for n in ("added", "kept", "removed", "seconds", "size")}
-        facts = self.facts.model_dump(mode="json", exclude={"sources"})
+        facts = self.facts.model_dump(mode="json", exclude={"sources", "checksums"})
         return {"index": str(self.folder), "rows": self.facts.rows, **counts, **facts}
 
 
@@ -72,20 +73,23 @@ def build_index(
         store: The store.
         kind: ``exact``, or ``hnsw`` with a graph; by default a graph above a million rows.
         rebuild: Forget what there is.
-        on_progress: Called with the rows done and their total; each row is copied first and rounded later.
+        on_progress: Told what is being done, how many rows are done, and how many in all.
 
     Raises:
         DataError: The extra ``search`` is not installed, or the disk is full.
     """
     kernels()
-    started, folder = time.perf_counter(), index_folder(store)
+    started, folder = time.perf_counter(), index_folder(store.path)
+    tell = on_progress or (lambda what, done, total: None)
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         old = None if rebuild else _old(folder, store)
-        chosen = kind or ("hnsw" if len(store) > MILLION else "exact")
-        facts = next_state(store, folder, old, on_progress or (lambda done, total: None))
-        facts = _tuned(folder, facts, old) if chosen == "hnsw" else _measured(folder, facts)
+        facts = next_state(store, folder, old, tell)
+        if kind == "hnsw" or (kind is None and len(store) > MILLION):
+            facts = _graphed(folder, facts, old, tell)
+        facts = with_checksums(folder / str(facts.generation), facts, old.facts if old else None)
+        facts = _measured(folder, facts)
         write_facts(folder, facts)
         sweep(folder, facts)
     before = set(old.facts.sources if old and old.facts.generation == facts.generation else ())
@@ -103,16 +107,15 @@ def open_scan(store: Store) -> Scan:
     Raises:
         DataError: There is an index, and the extra ``search`` is not installed.
     """
-    folder = index_folder(store)
+    folder = index_folder(store.path)
     try:
         facts = read_index_facts(folder)
         if facts is None:
             return FloatScan(store.vectors, store.mean)
-        _check_cover(store, facts)
+        check_cover(store, facts)
         kernels()
-        scan = _open(folder, facts)
-        scan.check()
-        return scan
+        check_files(folder / str(facts.generation), facts, facts.whole)
+        return _open(folder, facts)
     except UnusableIndex as error:
         warnings.warn(f"{error} Searching without it.", IndexWarning, stacklevel=2)
         return FloatScan(store.vectors, store.mean)
@@ -127,27 +130,30 @@ def _open(folder: Path, facts: IndexFacts) -> IndexScan:
     return GraphScan(home, facts)
 
 
-def _measured(folder: Path, facts: IndexFacts) -> IndexFacts:
-    scan = _open(folder, facts)
-    return Truth.of(scan).measured(scan)
-
-
-def _tuned(folder: Path, facts: IndexFacts, old: IndexScan | None) -> IndexFacts:
-    """The facts with a graph, and with the shortest list of candidates that finds enough."""
+def _graphed(folder: Path, facts: IndexFacts, old: IndexScan | None, tell: Progress) -> IndexFacts:
+    """The facts with a graph."""
     from ecotone.embeddings.index_graph import GraphScan, write_graph
 
-    home = folder / str(facts.generation)
     graph = old if isinstance(old, GraphScan) and old.facts.generation == facts.generation else None
-    facts = write_graph(home, facts, graph, torch.get_num_threads())
-    truth = Truth.of(IndexScan(home, facts))
-    for expansion in EXPANSIONS:
-        found = truth.measured(GraphScan(home, facts.model_copy(update={"expansion": expansion})))
+    return write_graph(folder / str(facts.generation), facts, graph, torch.get_num_threads(), tell)
+
+
+def _measured(folder: Path, facts: IndexFacts) -> IndexFacts:
+    """The facts with what a search finds; of a graph with the shortest list of candidates that finds enough."""
+    truth = Truth.of(IndexScan(folder / str(facts.generation), facts))
+    for expansion in EXPANSIONS if facts.kind == "hnsw" else (None,):
+        found = truth.measured(_open(folder, facts.model_copy(update={"expansion": expansion})))
         if (found.recall_at_10 or 0) >= ENOUGH:
-            return found
+            break
     return found
 
 
-def _check_cover(store: Store, facts: IndexFacts) -> None:
+def check_cover(store: Store, facts: IndexFacts) -> None:
+    """Check that an index covers a store as it is now.
+
+    Raises:
+        UnusableIndex: It is stale, or was made for other embeddings.
+    """
     mend = f"Bring it up to date with: ecotone index build {store.path}"
     if differ := _differences(store, facts):
         raise UnusableIndex(f"the index of {store.path} was made for other embeddings: {differ}", mend=mend)
@@ -179,9 +185,8 @@ def _old(folder: Path, store: Store) -> IndexScan | None:
             return None
         if differ := _differences(store, facts):
             raise UnusableIndex(f"the index of {store.path} was made for other embeddings: {differ}")
-        scan = _open(folder, facts)
-        scan.check()
-        return scan
+        check_files(folder / str(facts.generation), facts, facts.files)
+        return _open(folder, facts)
     except UnusableIndex as error:
         warnings.warn(f"{error} It is made anew.", IndexWarning, stacklevel=3)
         return None

@@ -16,22 +16,23 @@ from ecotone.embeddings.index_files import State, load_vectors, row_blocks, writ
 from ecotone.embeddings.index_scan import IndexScan
 from ecotone.embeddings.scan import Found, Scan, nearest, norms
 from ecotone.embeddings.store import Store
+from ecotone.files import file_crc32
 
 DRIFT = 0.5  # of the rows' usual norm: where the mean moved further, codes around the old one have grown too coarse
 SAMPLED = 100  # rows whose neighbours are compared with the exact ones
 AT = 10
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]  # what is being done, how many rows are done, and how many in all
 
 
-def next_state(store: Store, folder: Path, old: IndexScan | None, on_progress: Progress) -> IndexFacts:
+def next_state(store: Store, folder: Path, old: IndexScan | None, tell: Progress) -> IndexFacts:
     """Write the files of the next state of an index, beside those in force.
 
     Args:
         store: The store.
         folder: The index.
         old: The state in force, if any of it can be kept.
-        on_progress: Called with the rows done and their total; a row is copied first and rounded later.
+        tell: Told of rows that were copied and rounded.
 
     Returns:
         The facts that put it in force.
@@ -42,39 +43,40 @@ def next_state(store: Store, folder: Path, old: IndexScan | None, on_progress: P
         old = None
     generation = old.facts.generation if old else 1 + max((int(f.name) for f in folder.glob("[0-9]*")), default=0)
     update = old.facts.update + 1 if old else 1
-    home, steps = folder / str(generation), _Steps(store, set(kept), on_progress)
-    entries = _copy(store, home, kept, 1 + max((s.number for s in known.values()), default=0), steps)
+    home, new = folder / str(generation), sum(p.count for p in store.parts if p.path.stem not in kept)
+    number = 1 + max((s.number for s in known.values()), default=0)
+    entries = _copy(store, home, kept, number, Step("copying", new, tell))
     state = _state(home, entries, store.facts.dimension, old)
     if old and np.linalg.norm(state.mean - state.centre) > DRIFT * np.sqrt(np.mean(np.square(state.norms))):
-        return next_state(store, folder, None, on_progress)
-    entries = [s if s.name in kept else steps.add(write_codes(home, s, state.centre, state.rotation)) for s in entries]
+        return next_state(store, folder, None, tell)
+    rounding = Step("rounding", new, tell)
+    for entry in entries:
+        if entry.name not in kept:
+            write_codes(home, entry, state.centre, state.rotation, rounding)
     write_state(home, update, state)
     shared = {n: getattr(store.facts, n) for n in ("dimension", "dtype", "model_hash", "spec_hash")}
     return IndexFacts(kind="exact", generation=generation, update=update, sources=tuple(entries), **shared)
 
 
-class _Steps:
-    """Progress over the rows of new sources, each of which is worked on twice."""
+class Step:
+    """One of the things that are done with all rows; it is called with the rows that were done since."""
 
-    def __init__(self, store: Store, kept: set[str], report: Progress) -> None:
-        self._total = 2 * sum(p.count for p in store.parts if p.path.stem not in kept)
-        self._done, self._report = 0, report
+    def __init__(self, what: str, total: int, tell: Progress) -> None:
+        self._what, self._total, self._tell, self._done = what, total, tell, 0
 
-    def add(self, entry: SourceEntry) -> SourceEntry:
-        self._done += entry.rows
-        self._report(self._done, self._total)
-        return entry
+    def __call__(self, rows: int) -> None:
+        self._done += rows
+        self._tell(self._what, self._done, self._total)
 
 
-def _copy(store: Store, home: Path, kept: dict[str, SourceEntry], number: int, steps: _Steps) -> list[SourceEntry]:
+def _copy(store: Store, home: Path, kept: dict[str, SourceEntry], number: int, step: Step) -> list[SourceEntry]:
     entries = []
     for part in store.parts:
         if part.path.stem in kept:
             entries.append(kept[part.path.stem])
             continue
         entries.append(SourceEntry.of(part, number))
-        write_vectors(home, part, number)
-        steps.add(entries[-1])
+        write_vectors(home, part, number, step)
         number += 1
     return entries
 
@@ -126,6 +128,13 @@ def _recall(row: int, found: Found, exact: Found) -> float:
         return 1.0
     rows, cosines = (column[found[0] != row][:AT] for column in found)
     return float((np.isin(rows, exact_rows) | (cosines >= exact_cosines[-1] - 1e-6)).sum() / len(exact_rows))
+
+
+def with_checksums(home: Path, facts: IndexFacts, old: IndexFacts | None) -> IndexFacts:
+    """The facts with the checksums of their files, of which those of the old state are known."""
+    known = old.checksums if old and old.generation == facts.generation else {}
+    sums = {name: known[name] if name in known else file_crc32(home / name) for name in sorted(facts.files)}
+    return facts.model_copy(update={"checksums": sums})
 
 
 def sweep(folder: Path, facts: IndexFacts) -> None:

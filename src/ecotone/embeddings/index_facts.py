@@ -8,11 +8,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecotone.embeddings.parts import Part
-from ecotone.embeddings.store import Store
 from ecotone.errors import DataError
 from ecotone.files import replacing
 
-FORMAT = 1
+FORMAT = 2
 FACTS = "index.json"
 Kind = Literal["exact", "hnsw"]
 
@@ -34,7 +33,6 @@ class SourceEntry(_Strict):
         rows: How many rows it has.
         size: Bytes of its file in the store.
         modified: When that file was last modified, in nanoseconds since 1970.
-        checksum: CRC-32 of its codes.
     """
 
     name: str
@@ -42,7 +40,6 @@ class SourceEntry(_Strict):
     rows: int
     size: int
     modified: int
-    checksum: int = 0
 
     @classmethod
     def of(cls, part: Part, number: int) -> SourceEntry:
@@ -52,7 +49,7 @@ class SourceEntry(_Strict):
 
     def covers(self, part: Part) -> bool:
         """Whether the store's file is still the one that was indexed."""
-        return self == SourceEntry.of(part, self.number).model_copy(update={"checksum": self.checksum})
+        return self == SourceEntry.of(part, self.number)
 
 
 class IndexFacts(_Strict):
@@ -68,14 +65,14 @@ class IndexFacts(_Strict):
         update: Number of the state of that folder's files.
         sources: What it covers, in the order of the store's rows.
         expansion: Length of the candidate list of a search in the graph; None without one.
-        graph_bytes: Size of the graph's file.
+        checksums: CRC-32 of each of its files.
         graph_removed: Rows that the graph still passes through and no longer gives.
         recall_at_10: Share of the exact ten nearest that it finds, over sampled rows.
         sampled: How many rows were sampled.
         queries_per_s: Of those searches.
     """
 
-    format_version: Literal[1] = FORMAT
+    format_version: Literal[2] = FORMAT
     kind: Kind
     dimension: int
     dtype: str
@@ -85,7 +82,7 @@ class IndexFacts(_Strict):
     update: int
     sources: tuple[SourceEntry, ...]
     expansion: int | None = None
-    graph_bytes: int = 0
+    checksums: dict[str, int] = {}
     graph_removed: int = 0
     recall_at_10: float | None = None
     sampled: int = 0
@@ -101,10 +98,16 @@ class IndexFacts(_Strict):
         own = {f"{s.number}.{kind}.npy" for s in self.sources for kind in ("vectors", "codes", "errors")}
         return own | {f"{self.update}.state.npz"} | ({f"{self.update}.usearch"} if self.kind == "hnsw" else set())
 
+    @property
+    def whole(self) -> set[str]:
+        """Names of the files that a search reads from end to end; of the others it reads rows."""
+        rows = ("vectors.npy", "codes.npy") if self.kind == "hnsw" else ("vectors.npy",)
+        return {name for name in self.files if not name.endswith(rows)}
 
-def index_folder(store: Store) -> Path:
-    """Where the index of a store lies: ``index`` in its folder, or beside its one file."""
-    return store.path / "index" if store.path.is_dir() else store.path.with_suffix(".index")
+
+def index_folder(path: Path) -> Path:
+    """Where the index of the store at this path lies: ``index`` in its folder, or beside its one file."""
+    return path / "index" if path.is_dir() else path.with_suffix(".index")
 
 
 def read_index_facts(folder: Path) -> IndexFacts | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ecotone.embeddings.index_codes import encode
+from ecotone.embeddings.index_codes import Encoded, encode
 from ecotone.embeddings.index_facts import IndexFacts, SourceEntry, UnusableIndex
 from ecotone.embeddings.parts import Part
-from ecotone.files import replacing
+from ecotone.files import file_crc32, replacing
 
 _ROWS = 8192  # rows read, turned or summed at a time
+
+Advance = Callable[[int], None]  # told of rows done
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class State:
     plain_norms: np.ndarray
 
 
-def write_vectors(folder: Path, part: Part, number: int) -> None:
+def write_vectors(folder: Path, part: Part, number: int, advance: Advance) -> None:
     """Copy a source's vectors to where single rows are read fast."""
     with replacing(folder / f"{number}.vectors.npy") as temporary:
         shape = (part.count, part.facts.dimension)
@@ -47,19 +50,21 @@ def write_vectors(folder: Path, part: Part, number: int) -> None:
         for block in part.blocks():
             out[at : at + len(block.vectors)] = block.vectors
             at += len(block.vectors)
+            advance(len(block.vectors))
         out.flush()
 
 
-def write_codes(folder: Path, entry: SourceEntry, centre: np.ndarray, rotation: np.ndarray) -> SourceEntry:
-    """Round a source's vectors; the entry gets the checksum of the codes."""
-    vectors = load_vectors(folder, entry, len(centre))
-    parts = [encode(v - centre, rotation) for v in row_blocks(vectors)]
+def write_codes(folder: Path, entry: SourceEntry, centre: np.ndarray, rotation: np.ndarray, advance: Advance) -> None:
+    """Round a source's vectors."""
+    parts: list[Encoded] = []
+    for vectors in row_blocks(load_vectors(folder, entry, len(centre))):
+        parts.append(encode(vectors - centre, rotation))
+        advance(len(vectors))
     codes = np.concatenate([p.codes for p in parts])
     errors = np.concatenate([np.stack([p.scale, p.byte_error, p.nibble_error], 1) for p in parts])
     for kind, array in (("codes", codes), ("errors", errors)):
         with replacing(folder / f"{entry.number}.{kind}.npy") as temporary:
             _save(temporary, array)
-    return entry.model_copy(update={"checksum": zlib.crc32(codes.data)})
 
 
 def load_vectors(folder: Path, entry: SourceEntry, dimension: int) -> np.ndarray:
@@ -118,3 +123,18 @@ def row_blocks(array: np.ndarray) -> list[np.ndarray]:
 def _save(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:
         np.save(file, array)
+
+
+def check_files(folder: Path, facts: IndexFacts, names: Iterable[str]) -> None:
+    """Compare files of an index with their checksums.
+
+    Raises:
+        UnusableIndex: One is missing or damaged.
+    """
+    for path in (folder / name for name in sorted(names)):
+        try:
+            found = file_crc32(path)
+        except OSError as error:
+            raise UnusableIndex(f"{path} is missing or damaged", found=error.strerror) from error
+        if found != facts.checksums.get(path.name):
+            raise UnusableIndex(f"{path} is damaged", found="another checksum")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from usearch.index import Index
 
+from ecotone.embeddings.index_build import Progress, Step
 from ecotone.embeddings.index_codes import encode
-from ecotone.embeddings.index_facts import IndexFacts, SourceEntry, UnusableIndex
-from ecotone.embeddings.index_files import load
+from ecotone.embeddings.index_facts import IndexFacts, SourceEntry
+from ecotone.embeddings.index_files import check_files, load, row_blocks
 from ecotone.embeddings.index_scan import IndexScan
 from ecotone.embeddings.scan import Found
 from ecotone.files import replacing
@@ -35,11 +36,8 @@ class GraphScan(IndexScan):
 
     def __init__(self, folder: Path, facts: IndexFacts) -> None:
         super().__init__(folder, facts)
-        path = folder / f"{facts.update}.usearch"
-        if not path.is_file() or path.stat().st_size != facts.graph_bytes:
-            raise UnusableIndex(f"{path} is missing or damaged", expected=f"{facts.graph_bytes} bytes")
         self._graph = _new(facts.dimension + facts.dimension % 2)
-        self._graph.view(path)
+        self._graph.view(folder / f"{facts.update}.usearch")
         self._graph.expansion_search = facts.expansion or EXPANSION_ADD
         numbers = np.array([s.number for s in facts.sources])
         order = np.argsort(numbers)
@@ -47,9 +45,8 @@ class GraphScan(IndexScan):
 
     @cached_property
     def complete(self) -> IndexScan:
-        scan = IndexScan(self.folder, self.facts)
-        scan.check()
-        return scan
+        check_files(self.folder, self.facts, (n for n in self.facts.files if n.endswith(".codes.npy")))
+        return IndexScan(self.folder, self.facts)
 
     def candidates(self, directions: np.ndarray, k: int, centre: bool, allowed: np.ndarray | None) -> list[Found]:
         share = 1.0 if allowed is None else float(allowed.mean())
@@ -70,7 +67,7 @@ class GraphScan(IndexScan):
         return rows if allowed is None else rows[allowed[rows]]
 
 
-def write_graph(folder: Path, facts: IndexFacts, old: GraphScan | None, threads: int) -> IndexFacts:
+def write_graph(folder: Path, facts: IndexFacts, old: GraphScan | None, threads: int, tell: Progress) -> IndexFacts:
     """Write the graph of this state of an index: that of the old one with what changed, or a new one.
 
     Args:
@@ -78,9 +75,10 @@ def write_graph(folder: Path, facts: IndexFacts, old: GraphScan | None, threads:
         facts: The facts of the new state.
         old: The state in force, in the same folder, if it has a graph.
         threads: How many rows are added at the same time.
+        tell: Told of rows that were linked.
 
     Returns:
-        The facts with the size of the graph.
+        The facts with the rows that the graph no longer gives.
     """
     graph, added, removed = _new(facts.dimension + facts.dimension % 2), list(facts.sources), 0
     if old is not None:
@@ -93,14 +91,16 @@ def write_graph(folder: Path, facts: IndexFacts, old: GraphScan | None, threads:
                 graph.remove(_keys(source))
         else:
             removed = 0
+    step = Step("linking", sum(s.rows for s in added), tell)
     for source in added:
-        if source.rows:
-            codes = load(folder / f"{source.number}.codes.npy", (source.rows, graph.ndim), np.int8)
-            graph.add(_keys(source), codes, threads=threads)
-    path = folder / f"{facts.update}.usearch"
-    with replacing(path) as temporary:
+        keys, codes = _keys(source), load(folder / f"{source.number}.codes.npy", (source.rows, graph.ndim), np.int8)
+        for some, part in zip(row_blocks(keys), row_blocks(codes), strict=True):
+            if len(some):
+                graph.add(some, part, threads=threads)
+                step(len(some))
+    with replacing(folder / f"{facts.update}.usearch") as temporary:
         graph.save(temporary)
-    return facts.model_copy(update={"kind": "hnsw", "graph_bytes": path.stat().st_size, "graph_removed": removed})
+    return facts.model_copy(update={"kind": "hnsw", "graph_removed": removed})
 
 
 def _new(width: int) -> Index:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from ecotone.embeddings.index_codes import Encoded, Plane, encode, margin
-from ecotone.embeddings.index_facts import IndexFacts, SourceEntry, UnusableIndex
+from ecotone.embeddings.index_facts import IndexFacts, SourceEntry
 from ecotone.embeddings.index_files import load, load_vectors, read_state
 from ecotone.embeddings.scan import BLOCK, CHUNK, TINY, FloatScan, Scan, Scorer
 
@@ -144,14 +143,3 @@ class IndexScan(Scan):
 
     def _load(self, source: SourceEntry, kind: str, width: int, dtype: type) -> np.ndarray:
         return load(self.folder / f"{source.number}.{kind}.npy", (source.rows, width), dtype)
-
-    def check(self) -> None:
-        """Compare the checksums of the codes.
-
-        Raises:
-            UnusableIndex: A file is damaged.
-        """
-        for source, codes in zip(self.facts.sources, self.codes.parts, strict=True):
-            if zlib.crc32(codes.data) != source.checksum:
-                path = self.folder / f"{source.number}.codes.npy"
-                raise UnusableIndex(f"{path} is damaged", found="another checksum")

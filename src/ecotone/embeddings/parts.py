@@ -72,6 +72,16 @@ class Part:
                 vectors=dequantise(flat.reshape(-1, self.facts.dimension), scale),
             )
 
+    def verify(self) -> None:
+        """Read all that is stored, one row group at a time.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        with _open(self.path) as file:
+            for group in range(file.num_row_groups):
+                _reading(self.path, lambda group=group: file.read_row_group(group))
+
     def tables(self, columns: Sequence[str], between: tuple[int, int] | None = None) -> Iterator[pa.Table]:
         """Its vectors and some columns as they are stored, one row group at a time.
 

@@ -144,16 +144,28 @@ def open_store(path: str | Path) -> Store:
         DataError: There is no such store, or it has no rows; a file is damaged, was not written by ``ecotone embed``,
             or does not belong into the folder.
     """
+    path = located(path)
+    if path.is_dir():
+        return _open_folder(path)
+    part = open_part(path)
+    return Store(path, part.facts.shared, [part])
+
+
+def located(path: str | Path) -> Path:
+    """The file of a store, or its folder if that has one file per source.
+
+    Raises:
+        DataError: There is no store.
+    """
     path = Path(path)
     if (path / FACTS_FILE).is_file():
-        return _open_folder(path)
+        return path
     file = path / VERSION_1_NAME if path.is_dir() else path
     if not file.is_file():
         raise DataError(
             f"no embeddings at {path}", mend="Make them with: ecotone embed RASTER --model MODEL --out PATH"
         )
-    part = open_part(file)
-    return Store(file, part.facts.shared, [part])
+    return file
 
 
 def _open_folder(folder: Path) -> Store:

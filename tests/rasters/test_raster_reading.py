@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +23,10 @@ H, W = 37, 53
 GRID = Affine(10, 0, 600000, 0, -10, 5000000)
 
 
-def write(path: Path, array, *, names=(), colours=(), crs="EPSG:32633", transform=GRID, **profile):
+def write(path: Path, array, *, names=(), colours=(), crs="EPSG:32633", transform=GRID, driver="GTiff", **profile):
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = {"count": len(array), "height": array.shape[1], "width": array.shape[2], "dtype": array.dtype}
-    with rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **shape, **profile) as file:
+    with rasterio.open(path, "w", driver=driver, crs=crs, transform=transform, **shape, **profile) as file:
         file.write(array)
         for number, name in enumerate(names, 1):
             file.set_band_description(number, name)
@@ -263,6 +266,28 @@ def test_unreadable_files_are_named_in_one_sentence(tmp_path, source):
     (tmp_path / "cut.tif").write_bytes(whole.read_bytes()[:30000])
     with pytest.raises(DataError, match=source), open_raster(tmp_path / source) as raster:
         raster.read()
+
+
+def test_threads_that_open_files_without_a_georeference_hear_no_warning_and_leave_warnings_as_they_were(tmp_path):
+    path = str(tmp_path / "a.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write(Path(path), np.ones((3, 8, 8), np.uint8), driver="PNG", crs=None, transform=Affine.identity())
+    interval = sys.getswitchinterval()
+
+    def work(_):
+        with open_raster(path) as raster:
+            return int(raster.read().pixels.sum())
+
+    sys.setswitchinterval(1e-6)  # threads interleave as often as can be
+    try:
+        with warnings.catch_warnings(record=True) as heard, ThreadPoolExecutor(4) as pool:
+            before = list(warnings.filters)
+            assert set(pool.map(work, range(200))) == {3 * 64}
+            assert list(warnings.filters) == before
+    finally:
+        sys.setswitchinterval(interval)
+    assert not [w for w in heard if "geotransform" in str(w.message)]
 
 
 def test_no_files_at_all_is_refused():

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import torch
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from ecotone.errors import DataError
 from ecotone.modalities import Modality
 from ecotone.rasters import Declaration, read_declaration
 from ecotone.rasters.declared import DATASET_FILE
-from ecotone.rasters.files import readable
+from ecotone.rasters.files import open_file, readable
 from ecotone.samples import Image, Sample
 from ecotone.sensors import unit
 
@@ -91,7 +90,7 @@ def read_mask(path: Path, classes: Sequence[str], declared: Declaration) -> NDAr
     """
     if not path.is_file():
         raise DataError(f"there is no target raster {path}")
-    with readable(str(path)), rasterio.open(path) as file:
+    with readable(str(path)), open_file(path) as file:
         if file.count != 1:
             raise DataError(f"{path} is no target raster", found=f"{file.count} channels", expected="one of classes")
         stored, nodata = file.read(1), file.nodata

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyproj
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
@@ -18,7 +17,7 @@ from ecotone.embeddings.change import Change
 from ecotone.embeddings.change_floors import floor_strips
 from ecotone.embeddings.pairing import Pair
 from ecotone.errors import DataError
-from ecotone.rasters.files import readable
+from ecotone.rasters.files import open_file, readable
 
 Array = NDArray[np.float64]
 BLOCK = 4  # cells along a side, whose pixels count as one draw
@@ -105,7 +104,7 @@ def _truth(pair: Pair, changed: str | Path, unchanged: str | Path | None) -> NDA
 def _label(pair: Pair, path: str | Path) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(H, W) what is marked, and what holds data; where the raster was resampled first, the labels follow it."""
     facts = pair.before.raster
-    with readable(str(path)), rasterio.open(path) as file:
+    with readable(str(path)), open_file(path) as file:
         if not _covers(file, pair):
             raise DataError(
                 f"the labels {path} do not lie on the pixels of {facts.name}",

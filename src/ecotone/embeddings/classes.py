@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from pyproj import Transformer
 
 from ecotone.embeddings.store import Store
 from ecotone.errors import DataError
-from ecotone.rasters.files import readable
+from ecotone.rasters.files import open_file, readable
 
 STRIP = 512  # pixel rows that are read at once
 
@@ -26,7 +25,7 @@ def classes_at(store: Store, path: str | Path) -> NDArray[np.int64]:
     Raises:
         DataError: It cannot be read, has no CRS, or holds no whole numbers.
     """
-    with readable(str(path)), rasterio.open(path) as file:
+    with readable(str(path)), open_file(path) as file:
         if file.crs is None or np.dtype(file.dtypes[0]).kind not in "iu":
             raise DataError(
                 f"{path} is no raster of classes with a place",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import rasterio
@@ -22,17 +24,32 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
 
+_OPENING = Lock()
+
+
 @contextmanager
 def readable(path: str) -> Iterator[None]:
     """Turn GDAL's complaints about one file into a DataError; a file behind a URL is waited for within limits."""
     try:
-        with warnings.catch_warnings(), network_settings(path):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with network_settings(path):
             yield
     except (RasterioIOError, OSError) as error:
         reason = str(error.__cause__ or error).replace(path, "the file")
         mend = "Check the address and the network." if is_network(path) else "Check that the file is complete."
         raise DataError(f"cannot read {shown(path)}", found=reason, mend=mend) from error
+
+
+def open_file(path: str | Path) -> DatasetReader:
+    """Open a file without rasterio's warning about one that has no georeference.
+
+    ``catch_warnings`` changes the whole process: threads that open files take turns, and reading does without it.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with readable(str(path)), _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path)
 
 
 def open_files(paths: Sequence[str]) -> list[DatasetReader]:
@@ -44,8 +61,7 @@ def open_files(paths: Sequence[str]) -> list[DatasetReader]:
     opened: list[DatasetReader] = []
     try:
         for path in paths:
-            with readable(path):
-                opened.append(rasterio.open(path))
+            opened.append(open_file(path))
     except DataError:
         for file in opened:
             file.close()

@@ -6,10 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import rasterio
-
 from ecotone.errors import DataError
-from ecotone.rasters.files import readable
+from ecotone.rasters.files import open_file, readable
 from ecotone.rasters.remote import gdal_path, is_network, is_remote
 from ecotone.sensors import Sensor, sensor, sensor_names
 
@@ -109,7 +107,7 @@ def before_band(file: Path) -> str:
 
 def _has_several_bands(file: Path) -> bool:
     try:
-        with readable(str(file)), rasterio.open(file) as opened:
+        with readable(str(file)), open_file(file) as opened:
             return opened.count > 1
     except DataError:
         return False  # opening the scene will say so

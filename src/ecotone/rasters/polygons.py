@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from ecotone.errors import DataError, RecipeError, nearest
 from ecotone.files import replacing, write_errors
-from ecotone.rasters.files import readable
+from ecotone.rasters.files import open_file, readable
 from ecotone.rasters.gsd import pixel_gsd
 
 KINDS = {"gpkg": ".gpkg", "parquet": ".parquet"}
@@ -69,7 +69,7 @@ def write_polygons(
     """
     out = Path(out)
     kind = check_kind(out.suffix.removeprefix("."))
-    with readable(str(source)), rasterio.open(source) as file, tempfile.TemporaryDirectory() as folder:
+    with readable(str(source)), open_file(source) as file, tempfile.TemporaryDirectory() as folder:
         metres = _metres_per_unit(file) if file.crs else None
         if metres is None and (min_area or simplify):
             raise DataError(f"{source} has no georeference, so areas in metres mean nothing", mend="Leave them out.")

@@ -45,7 +45,7 @@ from ecotone.encoders.vit import SIZES
 from ecotone.heads import PixelHead, Predictor
 from ecotone.inference import PredictOptions, predict_raster
 from ecotone.inference.answering import Answering
-from ecotone.inference.dense import read_windows
+from ecotone.inference.windows import read_windows
 from ecotone.inputs import InputSpec, RoleSpec, ZScore
 from ecotone.rasters import Raster, open_raster
 from ecotone.rasters.tiling import Tiling
@@ -55,7 +55,7 @@ from ecotone.weights import LoadedPredictor, Model
 from ecotone.weights.model import Card, EncoderCard
 from ecotone.weights.predictor import HeadCard
 
-SENSOR, WINDOW, STRIDE, BATCH = "sentinel2-l2a", 224, 192, 4
+SENSOR, ROLE, WINDOW, STRIDE, BATCH = "sentinel2-l2a", "optical", 224, 192, 4
 BANDS = tuple(b.name for b in sensor(SENSOR).bands)
 CLASSES = ("water", "trees", "grass", "built")
 
@@ -73,7 +73,7 @@ class Pixels(Encoder):
         return {}
 
     def forward_intermediates(self, prepared: Batch, layers: Any) -> Features:
-        pixels = prepared["optical"].pixels[:, 0]
+        pixels = prepared[ROLE].pixels[:, 0]
         return Features(maps=[pixels], strides=[1], pooled=pixels.mean((-2, -1)))
 
     def forward_features(self, prepared: Batch, keep: Any = None) -> Features:
@@ -86,10 +86,10 @@ def predictor(kind: str) -> LoadedPredictor:
     normaliser = ZScore(mean=(1200.0,) * len(BANDS), std=(600.0,) * len(BANDS))
     role = RoleSpec(sensor=SENSOR, bands=BANDS, unit="reflectance x 10000", normaliser=normaliser)
     if kind == "vit":
-        spec = InputSpec(roles={"optical": role}, size_multiple=16)
+        spec = InputSpec(roles={ROLE: role}, size_multiple=16)
         encoder = build_encoder("vit", spec, None, {"patch": 16, **SIZES["small"]})
     else:
-        encoder = Pixels(InputSpec(roles={"optical": role}))
+        encoder = Pixels(InputSpec(roles={ROLE: role}))
     head = PixelHead(features=encoder.width, outputs=len(CLASSES))
     torch.nn.init.normal_(head.linear.weight)
     made = Predictor(encoder, head, "segmentation", CLASSES).eval()
@@ -136,8 +136,8 @@ def windows_in_memory(path: Path) -> tuple[list[np.ndarray], int]:
     """Batches of a row of windows, more than a cache holds, and how many windows the raster has."""
     with opened(path) as raster:
         tiling = Tiling(raster.shape, WINDOW, STRIDE)
-        batches = islice(read_windows(raster, tiling, BATCH), -(-len(tiling.cols) // BATCH))
-        return [b.pixels for b in batches], len(tiling)
+        batches = islice(read_windows({ROLE: raster}, tiling, BATCH), -(-len(tiling.cols) // BATCH))
+        return [b.pixels[ROLE] for b in batches], len(tiling)
 
 
 def model_alone(loaded: LoadedPredictor, path: Path, batches: list[np.ndarray], count: int) -> None:
@@ -146,7 +146,7 @@ def model_alone(loaded: LoadedPredictor, path: Path, batches: list[np.ndarray], 
         answering = Answering(loaded.predictor, raster)
         for start, pixels in zip(range(0, count, BATCH), cycle(batches), strict=False):
             size = min(BATCH, count - start)
-            answering(pixels[:size], [None] * size)
+            answering({ROLE: pixels[:size]}, None)
 
 
 def write_alone(path: Path, classes: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import geopandas
@@ -73,10 +74,24 @@ def test_a_folder_of_scenes_goes_on_and_lists_what_failed(fields, write_tif, sce
     assert again.exit_code == 0
     assert "0 scenes predicted, 2 done before, 0 in quarantine" in again.output
     assert before == [m.stat().st_mtime_ns for m in maps]
+    maps[1].unlink()
+    assert "1 scene predicted, 1 done before" in ecotone(*words).output
     other = ecotone(*words, "--overlap", 0)
     assert "2 scenes predicted" in other.output
     with rasterio.open(maps[0]) as file:
         assert np.isin(file.read(), (0, 1)).all()
+
+
+def test_streaming_leaves_gdal_little_memory_unless_the_user_gives_it_more(
+    fields, write_tif, scene, tmp_path, monkeypatch
+):
+    words = (write_tif(scene), "--model", fields, "--sensor", "rgb", "--out")
+    for given, used in ((None, "64"), ("512", "512")):
+        monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+        if given:
+            monkeypatch.setenv("GDAL_CACHEMAX", given)
+        assert ecotone(*words, tmp_path / f"{used}.tif").exit_code == 0
+        assert os.environ["GDAL_CACHEMAX"] == used
 
 
 def test_mistakes_are_one_sentence(fields, write_tif, scene, tmp_path):

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from ecotone.embeddings import open_source, open_store, search
 from ecotone.embeddings.footprints import CellGrid
 from ecotone.embeddings.places import row_at
-from ecotone.encoders import build_encoder
+from ecotone.encoders import Features, build_encoder
 from ecotone.errors import DataError, InputError, RecipeError
 from ecotone.inference import AssumedGsdWarning, EmbedOptions, embed_raster
 from ecotone.inference.embedder import Embedder
+from ecotone.inference.windows import read_windows
 from ecotone.inputs import InputSpec, RoleSpec, ZScore
 from ecotone.rasters import open_raster
 from ecotone.weights import load_model, save_model
@@ -76,16 +77,55 @@ def test_places_without_data_are_dropped_and_counted(means, write_tif, scene, tm
     assert not seen[:5, :5].any() and seen.sum() == 71
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([0, 8, 16, 24]))
-def test_overlapping_windows_give_every_patch_once(means, write_tif, height, width, overlap):
-    pixels = np.random.default_rng(0).integers(1, 255, (3, height, width), dtype=np.uint8)
+def corners(means, patch=8):
+    """A model of patches whose vectors say where their window began, if the pixels say where they lie."""
+    model = means(patch=patch)
+
+    def forward(prepared, layers):
+        pixels = prepared["optical"].pixels[:, 0]
+        grid = pixels[:, :2, :1, :1].expand(-1, -1, *(n // patch for n in pixels.shape[-2:]))
+        return Features(maps=[grid], strides=[patch], pooled=grid.mean((-2, -1)))
+
+    model.encoder.forward_intermediates = forward
+    return model
+
+
+def places(height, width):
+    """(3, height, width) the row and the column of each pixel, and a one."""
+    return np.stack([*np.mgrid[:height, :width], np.ones((height, width))]).astype(np.uint8)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([(8, 0), (8, 8), (8, 16), (8, 24), (16, 0), (16, 16)]))
+def test_every_patch_comes_once_from_the_nearest_window_which_overhangs_by_less_than_a_patch(
+    means, write_tif, height, width, windows
+):
+    patch, overlap = windows
     options = EmbedOptions(per="patch", overlap=overlap, min_valid=0, batch_size=4)
-    with open_raster(write_tif(pixels), sensor="rgb") as raster:
-        rows = list(Embedder(means(), raster, options).rows())
-    found = sorted((int(r), int(c)) for part in rows for r, c in zip(part.row, part.col, strict=True))
-    expected = CellGrid((height, width), 8, 8).size
-    assert found == [(8 * i, 8 * j) for i in range(expected[0]) for j in range(expected[1])]
+    with open_raster(write_tif(places(height, width)), sensor="rgb") as raster:
+        found = list(Embedder(corners(means, patch), raster, options).rows())
+    cells = np.concatenate([np.stack([r.row, r.col], 1) for r in found])
+    owners = np.concatenate([r.vectors for r in found])
+    size = CellGrid((height, width), patch, patch).size
+    assert sorted(map(tuple, cells.tolist())) == [
+        (patch * i, patch * j) for i in range(size[0]) for j in range(size[1])
+    ]
+    for axis, length in enumerate((height, width)):
+        starts = np.unique(owners[:, axis])
+        assert len(starts) == CellGrid((height, width), 32, 32 - overlap).size[axis]
+        assert (starts[0] == 0 and (starts + 32 < length + patch).all()) or length < 32
+        away = np.abs(cells[:, axis, None] + patch / 2 - (starts + 16))
+        own = np.abs(cells[:, axis] + patch / 2 - (owners[:, axis] + 16))
+        assert np.array_equal(own, away.min(1))
+
+
+def test_no_window_of_patches_sees_padding_where_whole_patches_cover_the_raster(means, write_tif):
+    options = EmbedOptions(per="patch", overlap=8)  # steps of 24 pixels
+    with open_raster(write_tif(places(80, 104)), sensor="rgb") as raster:
+        embedder = Embedder(means(), raster, options)
+        windows = list(read_windows(embedder.feed.rasters, embedder.tiling, 4))
+        assert (np.concatenate([w.share for w in windows]) == 1).all()
+        assert sum(len(rows.row) for rows in embedder.rows()) == 10 * 13 and embedder.dropped == 0
 
 
 def test_overlap_changes_no_vector_of_a_local_encoder(means, write_tif, scene, tmp_path):

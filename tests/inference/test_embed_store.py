@@ -285,28 +285,31 @@ def test_a_disk_without_space_stops_the_run_and_keeps_what_was_done(embed, tmp_p
     assert len(embed().skipped) == 1 and ids(open_store(tmp_path / "store")) == ["a", "b"]
 
 
-def test_windows_are_read_ahead_while_the_model_runs_with_the_same_result(means, write_tif, scene):
+def test_windows_are_read_ahead_while_the_model_runs_with_the_same_result(means, tmp_path, scene):
     """Reading and model wait for each other: one after the other they would never meet."""
-    path, met = write_tif(scene), threading.Barrier(2)
+    path, met = tmp_path / "tall.tif", threading.Barrier(2)
+    profile = {"count": 3, "height": 320, "width": 32, "dtype": "uint8", "blockysize": 32, "photometric": "rgb"}
+    with rasterio.open(path, "w", driver="GTiff", **profile) as file:
+        file.write(np.tile(scene[:, :, :32], (1, 4, 1)))
     options = EmbedOptions(batch_size=1, min_valid=0)
-    with open_raster(path, sensor="rgb") as raster:
+    with open_raster(path, sensor="rgb", gsd=10) as raster:
         alone = np.concatenate([r.vectors for r in Embedder(means(), raster, options).rows()])
-        embedder, read = Embedder(means(), raster, options), raster.read
-        windows = []
+        embedder, read = Embedder(means(), raster, options), raster.read_rows
+        reads = []
 
-        def waiting(window=None):
-            windows.append(window)
-            if len(windows) == 3:
+        def waiting(start, stop, out):
+            reads.append(start)
+            if len(reads) == 3:
                 met.wait(30)
-            return read(window)
+            return read(start, stop, out)
 
-        raster.read = waiting
+        raster.read_rows = waiting
         found = []
         for rows in embedder.rows():
             found.append(rows.vectors)
             if len(found) == 1:
                 met.wait(30)
-    assert np.array_equal(np.concatenate(found), alone) and len(windows) == len(found) == 12
+    assert np.array_equal(np.concatenate(found), alone) and len(reads) == len(found) == 10
 
 
 def test_progress_counts_sources_windows_pixels_and_area(embed):

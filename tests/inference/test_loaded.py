@@ -17,9 +17,9 @@ from PIL import Image as Picture
 
 import ecotone
 from ecotone.encoders import Readout, build_encoder
-from ecotone.errors import CheckpointError, RecipeError
+from ecotone.errors import CheckpointError, DataError, RecipeError
 from ecotone.heads import LinearHead, Predictor
-from ecotone.inference import EmbedOptions
+from ecotone.inference import EmbedOptions, LeftOutWarning
 from ecotone.inputs import Identity, InputSpec, RoleSpec
 from ecotone.rasters import open_raster
 from ecotone.weights import save_predictor
@@ -107,6 +107,33 @@ def test_an_open_raster_is_taken_as_it_is(vit_folder, write_tif, scene):
         assert len(model.embed(raster)) == 9
         with pytest.raises(RecipeError, match="an open raster is taken as it is; found gsd"):
             model.embed(raster, gsd=3.0)
+
+
+def test_a_folder_a_pattern_and_a_list_become_one_store_of_all(vit_folder, write_tif, scene, tmp_path):
+    model, folder = ecotone.load(vit_folder()), tmp_path / "scenes"
+    folder.mkdir()
+    for name in ("a.tif", "b.tif"):
+        write_tif(scene, f"scenes/{name}")
+    stores = [
+        model.embed(folder),
+        model.embed(str(folder / "*.tif")),
+        model.embed([folder / "a.tif", folder / "b.tif"]),
+    ]
+    assert len({s.path for s in stores}) == 1 and stores[0].path.is_relative_to(tmp_path / "cache")
+    assert len(stores[0].parts) == 2 and len(stores[0]) == 2 * 9
+    assert np.array_equal(stores[0].vectors[:9], model.embed(folder / "a.tif").vectors)
+    (folder / "broken.tif").write_text("no raster")
+    with pytest.warns(LeftOutWarning, match=r"1 of 3 scenes are left out: cannot read .*broken\.tif"):
+        mine = model.embed(folder, tmp_path / "mine", chip=16)
+    assert mine.path == tmp_path / "mine" and len(mine.parts) == 2 and mine.facts.chip == 16
+    with pytest.raises(DataError, match="none of the 3 scenes can be embedded: the optical images lack"):
+        model.embed(folder, bands=["x", "y", "z"])
+    with pytest.raises(RecipeError, match="a file holds the embeddings of one source"):
+        model.embed(folder, tmp_path / "mine.parquet")
+
+
+def test_a_scene_may_be_resampled_for_the_model(vit_folder, write_tif, scene):
+    assert ecotone.load(vit_folder()).embed(write_tif(scene), at_gsd=20).parts[0].raster.shape == (40, 50)
 
 
 def test_a_predictor_predicts_and_embeds_and_an_encoder_does_not_predict(

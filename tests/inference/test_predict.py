@@ -116,7 +116,7 @@ def answers_of(predictor, path, **options):
 
     with open_raster(path, sensor="rgb") as raster:
         tiling = Tiling(raster.shape, **options)
-        rows = list(dense_rows(Answering(predictor.predictor, raster), raster, tiling, 4))
+        rows = list(dense_rows(Answering(predictor.predictor, raster), tiling, 4))
     return torch.cat([r.answers for r in rows], 1)
 
 

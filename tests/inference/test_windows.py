@@ -1,44 +1,61 @@
 from __future__ import annotations
 
-import numpy as np
-import torch
+from typing import Any
 
-from ecotone.embeddings.footprints import CellGrid
-from ecotone.inference.windows import read_chips
+import numpy as np
+import pytest
+
+from ecotone.inference.windows import read_windows
 from ecotone.rasters import open_raster
+from ecotone.rasters.tiling import Tiling
 
 
 class Recording:
-    """A raster that remembers what was read."""
+    """A raster that remembers which rows were read."""
 
     def __init__(self, raster):
-        self.raster, self.windows = raster, []
+        self.raster, self.reads = raster, []
 
     def __getattr__(self, name):
         return getattr(self.raster, name)
 
-    def read(self, window=None):
-        assert window is not None, "the whole scene was read"
-        self.windows.append(window)
-        return self.raster.read(window)
+    def read_rows(self, start, stop, out):
+        self.reads.append((start, stop))
+        return self.raster.read_rows(start, stop, out)
 
 
-def test_no_read_is_larger_than_a_run_of_windows_and_the_scene_is_read_once(write_tif, scene):
-    raster = Recording(open_raster(write_tif(np.tile(scene, (1, 3, 3))), sensor="rgb"))
-    chips = list(read_chips(raster, CellGrid(raster.shape, 32, 32), run=4))
-    assert len(chips) == 8 * 10
-    assert max(h * w for _, _, h, w in raster.windows) <= 32 * 32 * 4
-    assert sum(h * w for _, _, h, w in raster.windows) == 80 * 32 * 32
+def test_every_row_is_read_once_and_no_read_is_taller_than_a_window_and_a_block(write_tif, scene):
+    raster: Any = Recording(open_raster(write_tif(np.tile(scene, (1, 5, 3))), sensor="rgb"))
+    for snap in (1, 8, 24):
+        raster.reads.clear()
+        windows = list(read_windows({"optical": raster}, Tiling(raster.shape, 32, 24, snap=snap), 4))
+        assert sum(len(w.worth) for w in windows) == 17 * 13
+        assert raster.reads[0][0] == 0 and raster.reads[-1][1] == 400
+        assert all(a[1] == b[0] for a, b in zip(raster.reads, raster.reads[1:], strict=False))
+        assert max(b - a for a, b in raster.reads) <= 32 + raster.block_rows < 400
 
 
-def test_chips_hold_the_pixels_of_their_place_and_mark_what_lies_beyond_the_edge(write_tif, scene):
-    raster = open_raster(write_tif(scene), sensor="rgb")
-    padded = np.zeros((3, 128, 160), np.uint8)
-    padded[:, :80, :100] = scene
-    for overlap in (0, 8):
-        for chip in read_chips(raster, CellGrid(raster.shape, 32, 32 - overlap), run=3):
-            part = (slice(chip.row, chip.row + 32), slice(chip.col, chip.col + 32))
-            inside = np.zeros((128, 160), bool)
-            inside[:80, :100] = True
-            assert np.array_equal(chip.valid.numpy(), inside[part])
-            assert torch.equal(chip.image.pixels[0], torch.from_numpy(padded[:, *part]))
+@pytest.mark.parametrize("shape", [(80, 100), (32, 40), (20, 100), (80, 7)])
+@pytest.mark.parametrize("snap", [1, 8, 24])
+def test_windows_hold_the_pixels_of_their_place_and_know_what_lies_beyond_the_edge(write_tif, scene, shape, snap):
+    scene = scene[:, : shape[0], : shape[1]].copy()
+    scene[:, 5:9, :3] = 0
+    padded = np.zeros((3, 160, 160), np.uint8)
+    padded[:, : shape[0], : shape[1]] = scene
+    raster, tiling = open_raster(write_tif(scene, nodata=0), sensor="rgb"), Tiling(shape, 32, 24, snap=snap)
+    for first in (0, len(tiling) // 2):
+        number = first
+        for windows in read_windows({"optical": raster}, tiling, 5, first, least=0.2):
+            assert windows.start == number
+            seen = windows.seen
+            for i, (share, worth) in enumerate(zip(windows.share, windows.worth, strict=True)):
+                row, col = divmod(number + i, len(tiling.cols))
+                part = padded[:, tiling.rows[row] : tiling.rows[row] + 32, tiling.cols[col] : tiling.cols[col] + 32]
+                observed = (part > 0).any(0)
+                assert share == observed.mean() and worth == (share >= 0.2)
+                if worth:
+                    n = int(windows.worth[:i].sum())
+                    assert np.array_equal(windows.pixels["optical"][n], part)
+                    assert np.array_equal(observed, np.ones((32, 32), bool) if seen is None else seen[n])
+            number = windows.stop
+        assert number == len(tiling)

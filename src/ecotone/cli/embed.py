@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from ecotone.cli.output import JsonOption, console, share_cores, write_json
+from ecotone.cli.output import JsonOption, console, counted, share_machine, write_json
 from ecotone.cli.raster_progress import RasterProgress
+from ecotone.cli.roles import WithOption, one_source, open_roles
 
 if TYPE_CHECKING:
+    from ecotone.rasters import Source
     from ecotone.weights import Model
 
 SourcesArgument = Annotated[
@@ -53,6 +55,7 @@ def embed(
     dtype: Annotated[str, typer.Option(help="How vectors are stored: float32, float16 or int8.")] = "float32",
     zarr: Annotated[bool, typer.Option("--zarr", help="Write the vectors also as a georeferenced Zarr grid.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Embed also what the folder holds already.")] = False,
+    with_: WithOption = None,
     sensor: SensorOption = None,
     bands: BandsOption = None,
     unit: UnitOption = None,
@@ -70,48 +73,44 @@ def embed(
 
     Example: ecotone embed scenes/ 'more/*.tif' --model runs/s2 --out store --per patch --json -
     """
-    share_cores()
-    from ecotone.errors import RecipeError
+    share_machine()
     from ecotone.inference import EmbedOptions
     from ecotone.inference.embed import SUFFIXES
+    from ecotone.rasters import list_sources
 
     settings: dict[str, Any] = {"per": per, "chip": chip, "overlap": overlap, "min_valid": min_valid, "dtype": dtype}
     settings |= {"convert": convert, "batch_size": batch_size, "at_gsd": parse_gsd(at_gsd)}
     given: dict[str, Any] = {"options": EmbedOptions(**settings), "zarr": zarr}
     given["command"] = shlex.join(["ecotone", *sys.argv[1:]])
     choices = {"sensor": sensor, "bands": split_names(bands), "unit": unit, "gsd": gsd, "mask": mask}
-    if out.suffix not in SUFFIXES:
-        return _many(sources, choices, load_on(model, device), out, overwrite, given, json_)
-    if len(sources) > 1:
-        raise RecipeError("a file holds the embeddings of one source", found=str(out), mend="Give --out a folder.")
-    _one(sources[0], choices, load_on(model, device), out, given, json_)
+    if out.suffix not in SUFFIXES and not with_:
+        return _many(list_sources(sources), choices, load_on(model, device), out, overwrite, given, json_)
+    source = one_source(list_sources(sources), with_, "the embeddings")
+    _one(source, choices, with_, load_on(model, device), out, given, json_)
 
 
 def _one(
-    source: str, choices: dict[str, Any], model: Model, out: Path, given: dict[str, Any], json_: str | None
+    source: Source,
+    choices: dict[str, Any],
+    others: list[str] | None,
+    model: Model,
+    out: Path,
+    given: dict[str, Any],
+    json_: str | None,
 ) -> None:
-    from ecotone.errors import RecipeError
     from ecotone.inference import embed_raster
-    from ecotone.rasters import list_sources
+    from ecotone.inference.predict_scenes import progress_of
 
-    listed = list_sources(source)
-    if len(listed) > 1:
-        found = f"{len(listed)} scenes in {source}"
-        raise RecipeError("a file holds the embeddings of one source", found=found, mend="Give --out a folder.")
-    with warnings_printed(), listed[0].open(**choices) as raster, RasterProgress() as bars:
-        mpix = raster.shape[0] * raster.shape[1] / 1e6
-        summary = embed_raster(
-            model,
-            raster,
-            out=out,
-            on_progress=lambda done, total: bars.show(
-                Path(source).name, 0, done, total, mpix * done / total, mpix * done / total * (raster.gsd or 0) ** 2
-            ),
-            **given,
-        )
+    with (
+        warnings_printed(),
+        open_roles(source, choices, others, model.encoder.spec) as rasters,
+        RasterProgress() as bars,
+    ):
+        tell = progress_of(next(iter(rasters.values())), source, 0, 1, (0.0, 0.0), bars.step)
+        summary = embed_raster(model, rasters, out=out, on_progress=tell, **given)
     gsd_text = "unknown GSD" if summary.gsd is None else f"{summary.gsd:g} m per pixel ({summary.gsd_source})"
     console.print(
-        f"{summary.rows} embeddings of {summary.dimension} numbers, {summary.dropped} dropped, {gsd_text}, "
+        f"{counted(summary.rows, 'embedding')} of {summary.dimension} numbers, {summary.dropped} dropped, {gsd_text}, "
         f"{summary.seconds:.1f} s, {summary.mpix_per_s:.2f} MPix/s"
     )
     _print_fidelity(summary.fidelity)
@@ -121,7 +120,7 @@ def _one(
 
 
 def _many(
-    sources: list[str],
+    listed: list[Source],
     choices: dict[str, Any],
     model: Model,
     out: Path,
@@ -130,9 +129,7 @@ def _many(
     json_: str | None,
 ) -> None:
     from ecotone.inference import embed_sources
-    from ecotone.rasters import list_sources
 
-    listed = list_sources(sources)
     with warnings_printed(), RasterProgress(len(listed)) as bars:
         report = embed_sources(
             model,
@@ -145,10 +142,11 @@ def _many(
         )
     speed = f", {report.mpix / report.seconds:.2f} MPix/s" if report.embedded else ""
     console.print(
-        f"{len(report.embedded)} sources embedded, {len(report.skipped)} done before, "
+        f"{counted(len(report.embedded), 'source')} embedded, {len(report.skipped)} done before, "
         f"{len(report.quarantine)} in quarantine, {report.seconds:.1f} s{speed}"
     )
-    console.print(f"{report.store}: {report.rows} embeddings of {report.sources} sources", highlight=False)
+    rows = f"{counted(report.rows, 'embedding')} of {counted(report.sources, 'source')}"
+    console.print(f"{report.store}: {rows}", highlight=False)
     _print_fidelity(report.fidelity)
     for reason in report.quarantine.values():
         console.print(f"[bold red]Quarantine:[/] {escape(reason)}", highlight=False, soft_wrap=True)

@@ -22,13 +22,20 @@ JsonOption = Annotated[
 ]
 
 
-def share_cores() -> None:
-    """Let OpenMP's threads sleep while they wait, instead of spinning, unless the user says otherwise.
+def share_machine() -> None:
+    """Settings of OpenMP and GDAL for work that streams, unless the user says otherwise; before torch is loaded.
 
-    Reading, the model and writing share the cores, and a thread that spins keeps the others from working. It has to be
-    said before torch is loaded.
+    Reading, the model and writing share the cores, and a thread that spins while it waits keeps the others from
+    working: OpenMP's threads sleep instead. Every block of a file is decoded once, so GDAL keeps 64 MiB of them and not
+    a twentieth of the memory.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GDAL_CACHEMAX", "64")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 scene``, ``2 scenes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @contextmanager

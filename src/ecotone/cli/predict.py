@@ -21,8 +21,9 @@ from ecotone.cli.embed import (
     split_names,
     warnings_printed,
 )
-from ecotone.cli.output import JsonOption, console, share_cores, write_json
+from ecotone.cli.output import JsonOption, console, counted, share_machine, write_json
 from ecotone.cli.raster_progress import RasterProgress
+from ecotone.cli.roles import WithOption, one_source, open_roles
 from ecotone.errors import CheckpointError, RecipeError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def predict(
     simplify: Annotated[float, typer.Option(help="Metres by which outlines may be simplified.")] = 0.0,
     min_valid: Annotated[float, typer.Option(help="Smallest share of valid pixels to answer for an image.")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict also what the folder holds already.")] = False,
+    with_: WithOption = None,
     sensor: SensorOption = None,
     bands: BandsOption = None,
     unit: UnitOption = None,
@@ -74,7 +76,7 @@ def predict(
 
     Example: ecotone predict scenes/ --model runs/fields --out maps --polygons gpkg --min-area 500 --simplify 10
     """
-    share_cores()
+    share_machine()
     from ecotone.inference import PredictOptions, predict_scenes
     from ecotone.rasters import list_sources
     from ecotone.rasters.polygons import check_kind
@@ -86,23 +88,19 @@ def predict(
     settings |= {"flips": flips, "probabilities": probabilities, "uncertainty": uncertainty}
     options = PredictOptions(**settings, min_valid=min_valid, convert=convert, at_gsd=parse_gsd(at_gsd))
     choices = {"sensor": sensor, "bands": split_names(bands), "unit": unit, "gsd": gsd, "mask": mask}
-    loaded, listed, single = (
-        _load(model, device),
-        list_sources(sources),
-        out.suffix.lower() in (".tif", ".tiff", ".zarr"),
-    )
+    loaded, listed = _load(model, device), list_sources(sources)
+    single = out.suffix.lower() in (".tif", ".tiff", ".zarr")
     if polygons is not None and loaded.card.task not in ("classification", "segmentation"):
         raise RecipeError("polygons are made of a map of classes", found=loaded.card.task)
     if polygons is not None and out.suffix == ".zarr":
         raise RecipeError("polygons are made of a GeoTIFF", found=str(out), mend="Let --out end in .tif.")
-    if single and len(listed) > 1:
-        raise RecipeError(
-            "a file holds the map of one scene", found=f"{len(listed)} scenes", mend="Give --out a folder."
-        )
+    if with_ and not single:
+        raise RecipeError("--with goes with one scene", found=f"--out {out}", mend="Let --out end in .tif or .zarr.")
+    source = one_source(listed, with_, "the map") if single else None
     with warnings_printed(), RasterProgress(len(listed)) as bars:
         given: dict[str, Any] = {"options": options, "on_progress": bars.step}
-        if single:
-            report = _one(loaded, listed[0], out, choices, given)
+        if source:
+            report = _one(loaded, source, out, choices, with_, given)
         else:
             report = predict_scenes(loaded, listed, out=out, choices=choices, overwrite=overwrite, **given)
     for made in report.predicted.values():
@@ -110,7 +108,7 @@ def predict(
     for reason in report.quarantine.values():
         console.print(f"[bold red]Quarantine:[/] {escape(reason)}", highlight=False, soft_wrap=True)
     if not single:
-        counts = f"{len(report.predicted)} scenes predicted, {len(report.skipped)} done before"
+        counts = f"{counted(len(report.predicted), 'scene')} predicted, {len(report.skipped)} done before"
         console.print(f"{counts}, {len(report.quarantine)} in quarantine, {report.seconds:.1f} s")
     write_json(json_, report.as_json())
     if report.quarantine:
@@ -129,15 +127,20 @@ def _load(model: Path, device: str) -> LoadedPredictor:
 
 
 def _one(
-    loaded: LoadedPredictor, source: Source, out: Path, choices: dict[str, Any], given: dict[str, Any]
+    loaded: LoadedPredictor,
+    source: Source,
+    out: Path,
+    choices: dict[str, Any],
+    others: list[str] | None,
+    given: dict[str, Any],
 ) -> PredictionReport:
     """One scene into one file: what is wrong with it is an error."""
     from ecotone.inference import PredictionReport, predict_raster
     from ecotone.inference.predict_scenes import progress_of
 
-    with source.open(**choices) as raster:
-        tell = progress_of(raster, source, 0, 1, (0.0, 0.0), given["on_progress"])
-        made = predict_raster(loaded, raster, out=out, options=given["options"], on_progress=tell)
+    with open_roles(source, choices, others, loaded.predictor.spec) as rasters:
+        tell = progress_of(next(iter(rasters.values())), source, 0, 1, (0.0, 0.0), given["on_progress"])
+        made = predict_raster(loaded, rasters, out=out, options=given["options"], on_progress=tell)
     return PredictionReport(str(out), {source.id: made}, seconds=made.seconds)
 
 

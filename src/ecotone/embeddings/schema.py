@@ -135,7 +135,8 @@ class SourceFacts(StoreFacts):
         stamp: Sizes and times of change of its files; None where they are not local.
         gsd: Metres per pixel that the model was told; None when unknown.
         gsd_source: ``declared``, ``georeference``, ``assumed`` … or ``unknown``.
-        raster: The raster that was embedded.
+        raster: The raster that was embedded, for a model of several roles that of the first.
+        others: The rasters of its other roles, by role.
         fidelity: What the type of the vectors lost; None for ``float32``, which loses nothing.
         command: The command that made the file.
         ecotone_version: Version of this library.
@@ -148,6 +149,7 @@ class SourceFacts(StoreFacts):
     gsd: float | None
     gsd_source: str
     raster: RasterFacts
+    others: dict[str, RasterFacts] = {}
     fidelity: Fidelity | None = None
     command: str
     ecotone_version: str

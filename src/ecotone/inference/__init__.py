@@ -3,7 +3,7 @@
 from ecotone.inference.embed import EmbeddingSummary, embed_raster
 from ecotone.inference.embed_store import Step, StoreReport, embed_sources
 from ecotone.inference.embedder import EmbedOptions
-from ecotone.inference.loaded import Loaded, load
+from ecotone.inference.loaded import LeftOutWarning, Loaded, load
 from ecotone.inference.predict import Prediction, predict_raster
 from ecotone.inference.predict_scenes import PredictionReport, predict_scenes
 from ecotone.inference.prediction_job import PredictOptions
@@ -14,6 +14,7 @@ __all__ = [
     "AssumedGsdWarning",
     "EmbedOptions",
     "EmbeddingSummary",
+    "LeftOutWarning",
     "Loaded",
     "PredictOptions",
     "Prediction",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from ecotone.errors import DataError
 from ecotone.files import replacing, write_errors
 from ecotone.inference.embed_facts import raster_facts, settings_of, source_facts
 from ecotone.inference.embedder import Embedder, EmbedOptions, nothing_valid
+from ecotone.inference.feed import Rasters
 from ecotone.rasters import Raster
 from ecotone.rasters.listing import source_id
 from ecotone.weights import Model
@@ -76,7 +77,7 @@ class EmbeddingSummary:
 
 def embed_raster(
     model: Model,
-    raster: Raster,
+    raster: Rasters,
     *,
     out: str | Path,
     options: EmbedOptions | None = None,
@@ -88,7 +89,8 @@ def embed_raster(
 
     Args:
         model: The model.
-        raster: A georeferenced raster that meets the model's InputSpec.
+        raster: Meets the model's InputSpec and is georeferenced. For a model of several roles a raster for each, by
+            role, on one grid; the first role's gives the source its name.
         out: A ``.parquet`` file, whose pictures stand beside it as ``.pca.tif`` and ``.pca.png``; or a folder, a store
             of several sources to which this one is added, in place of its earlier rows.
         options: How to cut the raster up.
@@ -99,14 +101,14 @@ def embed_raster(
     Raises:
         DataError: The raster has no georeference, or not one window has enough valid pixels; or the store was made by
             another model or with other settings.
-        InputError: The raster does not meet the InputSpec.
+        InputError: The raster does not meet the InputSpec, or a role has none.
     """
     started = time.perf_counter()
     out, options = Path(out), options or EmbedOptions()
-    uri = _uri(raster)
     embedder = georeferenced(model, raster, options)
+    uri = _uri(embedder.raster)
     if out.suffix in SUFFIXES:
-        facts = source_facts(embedder, name=raster.name, uri=uri, command=command)
+        facts = source_facts(embedder, name=embedder.raster.name, uri=uri, command=command)
         tif, png = out.with_suffix(".pca.tif"), out.with_suffix(".pca.png")
         with replacing(out) as temporary:
             written = write_rows(embedder, facts, temporary, on_progress)
@@ -129,21 +131,22 @@ def embed_raster(
     return summarise(embedder, written, time.perf_counter() - started, files)
 
 
-def georeferenced(model: Model, raster: Raster, options: EmbedOptions) -> Embedder:
+def georeferenced(model: Model, given: Rasters, options: EmbedOptions) -> Embedder:
     """An embedder for a raster that has a place.
 
     Raises:
         DataError: It has none, or no polygon in longitude and latitude.
         InputError: It does not meet the model's InputSpec.
     """
-    if raster.crs is None or raster.place is None:
-        raise DataError(
-            f"{raster.paths[0]} has no usable georeference, so its embeddings would have no place",
-            expected="a CRS and a transform",
-            mend="Set them with: gdal_edit.py -a_srs EPSG:CODE -a_ullr WEST NORTH EAST SOUTH FILE",
-        )
-    embedder = Embedder(model, raster, options)
-    raster_facts(raster).polygon()  # a scene that has no polygon is refused before any work
+    for raster in given.values() if isinstance(given, Mapping) else (given,):
+        if raster.crs is None or raster.place is None:
+            raise DataError(
+                f"{raster.paths[0]} has no usable georeference, so its embeddings would have no place",
+                expected="a CRS and a transform",
+                mend="Set them with: gdal_edit.py -a_srs EPSG:CODE -a_ullr WEST NORTH EAST SOUTH FILE",
+            )
+    embedder = Embedder(model, given, options)
+    raster_facts(embedder.raster).polygon()  # a scene that has no polygon is refused before any work
     return embedder
 
 

@@ -18,6 +18,7 @@ def source_facts(
     embedder: Embedder, *, name: str, uri: str, choices: dict[str, Any] | None = None, command: str = ""
 ) -> SourceFacts:
     """The facts of the rows that an embedder makes."""
+    others = {role: raster_facts(r) for role, r in embedder.feed.rasters.items()}
     return SourceFacts(
         **settings_of(embedder.model, embedder.options),
         dimension=embedder.dimension,
@@ -26,10 +27,11 @@ def source_facts(
         source_id=name,
         uri=uri,
         choices=choices or {},
-        stamp=stamp_of(embedder.raster.paths),
+        stamp=stamp_of([p for r in embedder.feed.rasters.values() for p in r.paths]),
         gsd=embedder.gsd,
         gsd_source=embedder.gsd_source,
-        raster=raster_facts(embedder.raster),
+        raster=others.pop(embedder.feed.role),
+        others=others,
         command=command,
         ecotone_version=ecotone.__version__,
     )

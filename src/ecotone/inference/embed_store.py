@@ -29,7 +29,7 @@ from ecotone.files import replacing
 from ecotone.inference.embed import EmbeddingSummary, add_source, georeferenced, summarise, write_extras
 from ecotone.inference.embed_facts import settings_of, source_facts, stamp_of
 from ecotone.inference.embedder import EmbedOptions
-from ecotone.inference.told import only_role
+from ecotone.inference.told import check_single
 from ecotone.rasters import Source
 from ecotone.rasters.remote import is_remote, shown
 from ecotone.weights import Model
@@ -125,7 +125,7 @@ def embed_sources(
         InputError: The model needs more than one raster.
     """
     run = _Run(model, Path(out), options or EmbedOptions(), dict(choices or {}), command, on_progress)
-    only_role(model.encoder.spec)
+    check_single(model.encoder.spec)
     twice = [i for i, count in Counter(s.id for s in sources).items() if count > 1]
     if twice:
         raise DataError("two sources have the same id", found=twice[0], mend="Rename one of them.")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from ecotone.embeddings import Rows
 from ecotone.embeddings.footprints import CellGrid
@@ -20,11 +20,10 @@ from ecotone.embeddings.schema import VECTOR_TYPES, Dtype
 from ecotone.encoders import Features
 from ecotone.errors import DataError, InputError, RecipeError, nearest
 from ecotone.inference.ahead import ahead
-from ecotone.inference.told import only_role, resampled_for, told_gsd
-from ecotone.inference.windows import Chip, read_chips
+from ecotone.inference.feed import Feed, Rasters
+from ecotone.inference.windows import Windows, read_windows
 from ecotone.inputs import CONVERSIONS, InputSpec
-from ecotone.rasters import Raster
-from ecotone.samples import Batch, Sample, collate
+from ecotone.rasters.tiling import Tiling
 from ecotone.weights import Model
 
 Per = Literal["chip", "patch"]
@@ -70,36 +69,41 @@ class EmbedOptions:
 
 
 class Embedder:
-    """A model applied to the windows of one raster. The raster is checked against the model's InputSpec at once.
+    """A model applied to the windows of one raster, which is checked against the model's InputSpec at once.
 
     Args:
         model: The model.
-        raster: The raster; the one that is embedded, perhaps resampled, is the attribute of this name.
+        given: The raster; for a model of several roles a raster for each, by role, on one grid.
         options: How to cut it up.
 
     Attributes:
+        feed: The rasters that are embedded, perhaps resampled, and what the model is told of them.
+        raster: That of the first role.
         dropped: Cells left out so far because too few of their pixels are valid.
         gsd: Metres per pixel that the model is told; None when unknown.
         gsd_source: Where that number comes from.
         dimension: Length D of a vector.
         cells: The grid of the footprints of the rows.
+        tiling: The windows. Those of chips lie on their grid and may reach beyond the raster; those of patches move
+            back onto it by whole patches.
 
     Raises:
-        InputError: The raster does not meet the model's InputSpec.
+        InputError: The raster does not meet the model's InputSpec, or a role has none.
     """
 
-    def __init__(self, model: Model, raster: Raster, options: EmbedOptions) -> None:
-        self.role = only_role(model.encoder.spec)
-        raster = resampled_for(model.encoder.spec.roles[self.role], raster, options.at_gsd)
-        self.model, self.raster, self.options = model, raster, options
+    def __init__(self, model: Model, given: Rasters, options: EmbedOptions) -> None:
+        self.model, self.options = model, options
         self.chip = options.chip or model.card.encoder.image_size
         if not 0 <= options.overlap < self.chip:
             raise RecipeError("the overlap must be smaller than a window", found=options.overlap, expected=self.chip)
-        self.windows = CellGrid(raster.shape, self.chip, self.chip - options.overlap)
-        self.gsd, self.gsd_source = told_gsd(model.encoder.spec.roles[self.role], raster)
+        self.feed = Feed(model.encoder.spec, given, gsd=options.at_gsd, convert=options.convert)
+        self.raster, self.gsd, self.gsd_source = self.feed.raster, self.feed.gsd, self.feed.gsd_source
         self.dropped = 0
-        probe = self._encode([Chip(0, 0, raster.read((0, 0, self.chip, self.chip)))])
-        self.dimension, self.cells = self._layout(probe)
+        step = self.chip - options.overlap
+        self.dimension, self.cells = self._layout(step)
+        self.tiling = Tiling(self.raster.shape, self.chip, step, "crop", snap=self.cells.step)
+        self._own_rows = self._own(self.tiling.rows, self.tiling.row_weights, self.raster.shape[0])
+        self._own_cols = self._own(self.tiling.cols, self.tiling.col_weights, self.raster.shape[1])
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -113,44 +117,30 @@ class Embedder:
         Args:
             on_progress: Called with the windows done and their total.
         """
-        total, done = math.prod(self.windows.size), 0
-        chips = read_chips(self.raster, self.windows, self.options.batch_size)
-        groups = iter(lambda: list(islice(chips, self.options.batch_size)), [])
-        for group in ahead(groups):
-            seen = [c for c in group if self._worth(c)]
-            if seen:
-                features = self._encode(seen)
-                yield self._per_chip(seen, features) if self.options.per == "chip" else self._per_patch(seen, features)
-            done += len(group)
+        per_chip = self.options.per == "chip"
+        least = self.options.min_valid if per_chip else 0.0
+        for windows in ahead(read_windows(self.feed.rasters, self.tiling, self.options.batch_size, least=least)):
+            self.dropped += sum(int(self._owned(n).sum()) for n in windows.numbers(worth=False))
+            if windows.worth.any():
+                yield self._per_chip(windows) if per_chip else self._per_patch(windows)
             if on_progress:
-                on_progress(done, total)
+                on_progress(windows.stop, len(self.tiling))
 
-    def _worth(self, chip: Chip) -> bool:
-        """Whether any row can come of a window; if not, its cells count as dropped."""
-        share = float(chip.valid.float().mean())
-        if share > 0 and (self.options.per == "patch" or share >= self.options.min_valid):
-            return True
-        self.dropped += 1 if self.options.per == "chip" else int(self._owned(chip).sum())
-        return False
-
-    def _encode(self, chips: Sequence[Chip]) -> Features:
-        told = {"gsd": self.gsd, "effective_gsd": self.gsd} if self.gsd_source == "assumed" else {}
-        batch = collate([Sample({self.role: replace(c.image, **told)}, key=f"{c.row},{c.col}") for c in chips])
-        if self.options.convert:
-            batch = batch.replace_images(**{self.role: CONVERSIONS[self.options.convert](batch[self.role])})
-        return self._forward(batch)
-
-    def _forward(self, batch: Batch) -> Features:
-        encoder = self.model.encoder
+    def _encode(self, pixels: Mapping[str, NDArray[Any]], seen: NDArray[np.bool_] | None) -> Features:
+        encoder, batch = self.model.encoder, self.feed.batch(pixels, seen)
         weight = next(encoder.parameters(), None)
         with torch.inference_mode():
             return encoder(batch if weight is None else batch.to(weight.device))
 
-    def _layout(self, probe: Features) -> tuple[int, CellGrid]:
+    def _layout(self, step: int) -> tuple[int, CellGrid]:
+        """The length of a vector and the grid of the rows, by what the model makes of a window without data."""
+        side = (self.chip, self.chip)
+        blank = {role: np.zeros((1, len(r.bands), *side), r.dtype) for role, r in self.feed.rasters.items()}
+        probe = self._encode(blank, np.zeros((1, *side), bool))
         if self.options.per == "chip":
-            return probe.pooled.shape[1], self.windows
+            return probe.pooled.shape[1], CellGrid(self.raster.shape, self.chip, step)
         stride = probe.strides[-1]
-        if self.windows.step % stride:
+        if self.chip % stride or step % stride:
             raise InputError(
                 "the windows must step by whole patches",
                 found=f"windows of {self.chip} pixels with an overlap of {self.options.overlap}",
@@ -158,44 +148,52 @@ class Embedder:
             )
         return probe.maps[-1].shape[1], CellGrid(self.raster.shape, stride, stride)
 
-    def _per_chip(self, chips: Sequence[Chip], features: Features) -> Rows:
+    def _per_chip(self, windows: Windows) -> Rows:
+        row, col = self._corners(windows)
         return Rows(
-            row=np.array([c.row for c in chips]),
-            col=np.array([c.col for c in chips]),
-            valid_fraction=np.array([float(c.valid.float().mean()) for c in chips]),
-            vectors=features.pooled.float().cpu().numpy(),
-            time=next(iter(chips[0].image.times), None),
+            row=row,
+            col=col,
+            valid_fraction=windows.share[windows.worth],
+            vectors=self._encode(windows.pixels, windows.seen).pooled.float().cpu().numpy(),
+            time=self.raster.time,
         )
 
-    def _per_patch(self, chips: Sequence[Chip], features: Features) -> Rows:
-        stride = self.cells.cell
-        vectors = features.maps[-1].float().permute(0, 2, 3, 1).cpu().numpy()
-        fraction = F.avg_pool2d(torch.stack([c.valid for c in chips]).float()[:, None], stride)[:, 0].numpy()
-        owned = np.stack([self._owned(c) for c in chips])
+    def _per_patch(self, windows: Windows) -> Rows:
+        stride, seen = self.cells.cell, windows.seen
+        vectors = self._encode(windows.pixels, seen).maps[-1].float().permute(0, 2, 3, 1).cpu().numpy()
+        fraction = np.ones(vectors.shape[:3], np.float32)
+        if seen is not None:
+            fraction = F.avg_pool2d(torch.from_numpy(seen).float()[:, None], stride)[:, 0].numpy()
+        owned = np.stack([self._owned(n) for n in windows.numbers()])
         enough = (fraction > 0) & (fraction >= self.options.min_valid)
         self.dropped += int((owned & ~enough).sum())
         n, i, j = np.nonzero(owned & enough)
+        row, col = self._corners(windows)
         return Rows(
-            row=np.array([c.row for c in chips])[n] + i * stride,
-            col=np.array([c.col for c in chips])[n] + j * stride,
+            row=row[n] + i * stride,
+            col=col[n] + j * stride,
             valid_fraction=fraction[n, i, j],
             vectors=vectors[n, i, j],
-            time=next(iter(chips[0].image.times), None),
+            time=self.raster.time,
         )
 
-    def _owned(self, chip: Chip) -> np.ndarray:
-        """(h, w) bool: cells that lie on the raster and nearer to the middle of this window than of any other."""
-        row, col = (self._owned_along(axis, start) for axis, start in enumerate((chip.row, chip.col)))
-        return row[:, None] & col[None, :]
+    def _corners(self, windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First pixel row and column of the windows that the model sees."""
+        row, col = np.divmod(windows.numbers(), len(self.tiling.cols))
+        return np.array(self.tiling.rows)[row], np.array(self.tiling.cols)[col]
 
-    def _owned_along(self, axis: int, start: int) -> np.ndarray:
-        stride, margin = self.cells.cell, self.options.overlap / 2
-        first = start + stride * np.arange(self.chip // stride)
-        last_start = (self.windows.size[axis] - 1) * self.windows.step
-        low = -math.inf if start == 0 else start + margin
-        high = math.inf if start == last_start else start + self.chip - margin
-        middle = first + stride / 2
-        return (low <= middle) & (middle < high) & (first < self.raster.shape[axis])
+    def _owned(self, number: int) -> NDArray[np.bool_]:
+        """(h, w) bool: cells of a window that lie on the raster and nearer to its middle than to any other's."""
+        row, col = divmod(number, len(self.tiling.cols))
+        return self._own_rows[row][:, None] & self._own_cols[col]
+
+    def _own(
+        self, starts: Sequence[int], weights: Sequence[NDArray[np.float32]], length: int
+    ) -> list[NDArray[np.bool_]]:
+        """For each window along one axis, which of its cells it owns: those whose middle pixel counts."""
+        cell = self.cells.cell
+        first = cell * np.arange(self.chip // cell)
+        return [(w[cell // 2 :: cell] > 0) & (at + first < length) for at, w in zip(starts, weights, strict=True)]
 
 
 def spec_hash(spec: InputSpec) -> str:

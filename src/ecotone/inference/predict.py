@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ecotone.inference.feed import Rasters
 from ecotone.inference.prediction_job import ZARR, Job, PredictOptions, output_files
-from ecotone.rasters import Raster
 from ecotone.rasters.cogs import write_cogs
 from ecotone.rasters.layers import Layers
 from ecotone.rasters.zarrs import write_zarr
@@ -51,7 +51,7 @@ class Prediction:
 
 def predict_raster(
     loaded: LoadedPredictor,
-    raster: Raster,
+    raster: Rasters,
     *,
     out: str | Path,
     options: PredictOptions | None = None,
@@ -64,7 +64,7 @@ def predict_raster(
 
     Args:
         loaded: The predictor. A dense one answers for every pixel, one of whole images for every window.
-        raster: Meets the predictor's InputSpec.
+        raster: Meets the predictor's InputSpec; for one of several roles a raster for each, by role, on one grid.
         out: A ``.tif`` file; probabilities and uncertainty stand beside it as ``.probabilities.tif`` and
             ``.uncertainty.tif``. Or a ``.zarr`` folder, which holds them all.
         options: How to cut it up.
@@ -72,10 +72,11 @@ def predict_raster(
 
     Raises:
         DataError: The output is neither or cannot be written, or the raster cannot be read.
-        InputError: The raster does not meet the InputSpec.
+        InputError: The raster does not meet the InputSpec, or a role has none.
     """
     started, options = time.perf_counter(), options or PredictOptions()
     job = Job(loaded, raster, options)
+    feed = job.answering.feed
     paths = output_files(out, job.outputs)
     work = paths["map"].with_name(f".{paths['map'].name}.unfinished")
     layers = [output.layer for output in job.outputs.values()]
@@ -100,8 +101,8 @@ def predict_raster(
         resumed_rows=resumed,
         seconds=seconds,
         mpix=mpix,
-        km2=None if job.answering.gsd is None else mpix * job.answering.gsd**2,
-        gsd=job.answering.gsd,
-        gsd_source=job.answering.gsd_source,
+        km2=None if feed.gsd is None else mpix * feed.gsd**2,
+        gsd=feed.gsd,
+        gsd_source=feed.gsd_source,
         model_hash=loaded.model.hash,
     )

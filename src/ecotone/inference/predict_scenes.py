@@ -18,6 +18,7 @@ from ecotone.files import replacing
 from ecotone.inference.embed_store import Step
 from ecotone.inference.predict import Prediction, predict_raster
 from ecotone.inference.prediction_job import Job, PredictOptions, output_files
+from ecotone.inference.told import check_single
 from ecotone.rasters import Raster, Source
 from ecotone.weights import LoadedPredictor
 
@@ -70,9 +71,11 @@ def predict_scenes(
 
     Raises:
         OutputError: A file cannot be written.
+        InputError: The predictor needs more than one raster.
     """
     started, folder, report = time.perf_counter(), Path(out), PredictionReport(str(out))
     options, mpix, km2 = options or PredictOptions(), 0.0, 0.0
+    check_single(loaded.predictor.spec)
     for number, source in enumerate(sources):
         try:
             with source.open(**(choices or {})) as raster:

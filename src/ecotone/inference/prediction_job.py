@@ -15,10 +15,9 @@ from ecotone.errors import DataError, RecipeError, nearest
 from ecotone.inference.answering import Answering
 from ecotone.inference.cells import cell_rows
 from ecotone.inference.dense import AnsweredRows, dense_rows
+from ecotone.inference.feed import Rasters, stamps
 from ecotone.inference.outputs import outputs_of
-from ecotone.inference.told import only_role, resampled_for
 from ecotone.inputs import CONVERSIONS
-from ecotone.rasters import Raster
 from ecotone.rasters.tiling import Blend, Tiling
 from ecotone.weights import LoadedPredictor
 
@@ -65,10 +64,11 @@ class PredictOptions:
 
 
 class Job:
-    """One predictor, one raster, one way to cut it up.
+    """One predictor, one raster (or one for each role), one way to cut it up.
 
     Attributes:
-        raster: What is read, perhaps resampled.
+        answering: The predictor and the rasters that are read, perhaps resampled.
+        raster: That of the first role, on whose grid all lie.
         settings: Hash of all that decides the numbers: raster, predictor, options. Stored in the files as ``settings``.
         shape: Height and width of the map.
         transform: Column and row of the map to CRS coordinates.
@@ -76,16 +76,16 @@ class Job:
         tags: Metadata of every file.
     """
 
-    def __init__(self, loaded: LoadedPredictor, raster: Raster, options: PredictOptions) -> None:
+    def __init__(self, loaded: LoadedPredictor, given: Rasters, options: PredictOptions) -> None:
         self.loaded, self.options, predictor = loaded, options, loaded.predictor
-        raster = resampled_for(predictor.spec.roles[only_role(predictor.spec)], raster, options.at_gsd)
-        self.raster = raster
+        self.answering = Answering(predictor, given, gsd=options.at_gsd, convert=options.convert, flips=options.flips)
+        self.raster = self.answering.feed.raster
         window = options.window or loaded.model.card.encoder.image_size
         usual = window // 8 if predictor.dense else 0
-        overlap = usual if options.overlap is None else options.overlap
-        self.tiling = Tiling(raster.shape, window, window - overlap, options.blend)
-        self.cells = None if predictor.dense else CellGrid(raster.shape, window, window - overlap)
-        self.answering = Answering(predictor, raster, convert=options.convert, flips=options.flips)
+        stride = window - (usual if options.overlap is None else options.overlap)
+        snap = 1 if predictor.dense else stride
+        self.tiling = Tiling(self.raster.shape, window, stride, options.blend, snap)
+        self.cells = None if predictor.dense else CellGrid(self.raster.shape, window, stride)
         # Batches of 4 windows keep what a light model works on in the cache of a CPU; a GPU wants more at once.
         self.batch_size = options.batch_size or (4 if self.answering.device.type == "cpu" else 32)
         self.settings = self._settings()
@@ -93,31 +93,32 @@ class Job:
         self.outputs = outputs_of(
             predictor, probabilities=options.probabilities, uncertainty=options.uncertainty, tags=self.tags
         )
-        self.shape = self.cells.size if self.cells else raster.shape
-        self.transform = self.cells.transform(raster.transform) if self.cells else raster.transform
+        self.shape = self.cells.size if self.cells else self.raster.shape
+        own = self.raster.transform
+        self.transform = self.cells.transform(own) if self.cells else own
 
     def rows(self, first: int) -> Iterator[AnsweredRows]:
         """The rows of the map from ``first`` on."""
         if first == self.shape[0]:
             return iter(())
         if self.cells:
-            size, share = self.batch_size, self.options.min_valid
-            return cell_rows(self.answering, self.raster, self.cells, size, share, first)
-        return dense_rows(self.answering, self.raster, self.tiling, self.batch_size, first)
+            return cell_rows(self.answering, self.tiling, self.batch_size, self.options.min_valid, first)
+        return dense_rows(self.answering, self.tiling, self.batch_size, first)
 
     def _settings(self) -> str:
-        files = [Path(p) for p in self.raster.paths]
-        stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else str(f) for f in files]
-        seen = self.raster
-        raster = (stamps, seen.shape, seen.bands, seen.unit.name, seen.gsd, seen.level, seen.mask)
+        rasters = [
+            (role, stamps(r.paths), r.shape, r.bands, r.unit.name, r.gsd, r.level, r.mask)
+            for role, r in self.answering.feed.rasters.items()
+        ]
         card = self.loaded.card
-        model = (card.encoder_sha256, card.weights_sha256, card.thresholds, self.answering.gsd)
+        model = (card.encoder_sha256, card.weights_sha256, card.thresholds, self.answering.feed.gsd)
         cut = (self.tiling.window, self.tiling.stride, self.batch_size)
-        text = json.dumps([raster, model, asdict(self.options), cut], default=str)
+        text = json.dumps([rasters, model, asdict(self.options), cut], default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _tags(self) -> dict[str, str]:
-        told = "unknown" if self.answering.gsd is None else f"{self.answering.gsd:g} m ({self.answering.gsd_source})"
+        feed = self.answering.feed
+        told = "unknown" if feed.gsd is None else f"{feed.gsd:g} m ({feed.gsd_source})"
         blend = f", {self.tiling.blend} blend" if self.cells is None else ""
         return {
             "ecotone_version": ecotone.__version__,
@@ -125,7 +126,7 @@ class Job:
             "model_hash": self.loaded.model.hash,
             "head_hash": self.loaded.card.weights_sha256[:16],
             "task": self.loaded.card.task,
-            "source": self.raster.name,
+            "source": ", ".join(r.name for r in feed.rasters.values()),
             "gsd": told,
             "conversion": self.options.convert or "none",
             "windows": f"{self.tiling.window} px, stride {self.tiling.stride}" + blend,

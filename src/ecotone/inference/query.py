@@ -7,11 +7,11 @@ import numpy as np
 from ecotone.embeddings import Store
 from ecotone.errors import CheckpointError
 from ecotone.inference.embedder import Embedder, EmbedOptions, nothing_valid, spec_hash
-from ecotone.rasters import Raster
+from ecotone.inference.feed import Rasters
 from ecotone.weights import Model
 
 
-def embed_query(model: Model, raster: Raster, store: Store) -> np.ndarray:
+def embed_query(model: Model, raster: Rasters, store: Store) -> np.ndarray:
     """One vector (D,) for a query image, cut up and shown to the model as the store's raster was.
 
     An image larger than one window is the mean of its windows or patches. It needs no georeference.

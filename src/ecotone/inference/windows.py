@@ -1,60 +1,106 @@
-"""Windows of a raster for a model, read a few neighbours at a time: memory does not grow with the scene."""
+"""Windows of rasters for a model, cut out of strips: memory does not grow with the height of the scene."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from ecotone.embeddings.footprints import CellGrid
 from ecotone.rasters import Raster
-from ecotone.samples import Image
+from ecotone.rasters.strips import read_strips
+from ecotone.rasters.tiling import Tiling
+
+Valid = NDArray[np.bool_] | None  # (window, window) observed pixels; None where all are
 
 
 @dataclass(frozen=True)
-class Chip:
-    """One square window of a raster.
+class Windows:
+    """Windows that follow each other in a tiling.
 
     Attributes:
-        row: First pixel row.
-        col: First pixel column.
-        image: Its pixels; those beyond the raster's edge are not valid.
+        start: Number of the first one.
+        share: (n,) of each the share of its pixels that was observed; those beyond the edge of the raster were not.
+        worth: (n,) bool: which of them the model sees.
+        pixels: By role (m, C, window, window) those, in the stored type.
+        valid: For each of those what was observed.
     """
 
-    row: int
-    col: int
-    image: Image
+    start: int
+    share: NDArray[np.float64]
+    worth: NDArray[np.bool_]
+    pixels: dict[str, NDArray[Any]]
+    valid: list[Valid]
 
     @property
-    def valid(self) -> Tensor:
-        """(H, W) bool."""
-        if self.image.valid is None:
-            return torch.ones(self.image.pixels.shape[-2:], dtype=torch.bool)
-        return self.image.valid.all(0)
+    def stop(self) -> int:
+        """The number after that of the last one."""
+        return self.start + len(self.worth)
+
+    def numbers(self, worth: bool = True) -> list[int]:
+        """The numbers of those that the model sees, or of the others."""
+        return (self.start + np.flatnonzero(self.worth == worth)).tolist()
+
+    @property
+    def seen(self) -> NDArray[np.bool_] | None:
+        """(m, window, window) what was observed of those that the model sees; None where everything was."""
+        if all(v is None for v in self.valid):
+            return None
+        side = next(iter(self.pixels.values())).shape[-2:]
+        return np.stack([np.ones(side, bool) if v is None else v for v in self.valid])
 
 
-def read_chips(raster: Raster, grid: CellGrid, run: int, first: int = 0) -> Iterator[Chip]:
-    """The windows of a grid in row order.
+def read_windows(
+    rasters: Mapping[str, Raster], tiling: Tiling, batch_size: int, first: int = 0, least: float = 0.0
+) -> Iterator[Windows]:
+    """The windows of rasters that lie on one grid, ``batch_size`` at a time.
 
     Args:
-        raster: Where to read.
-        grid: The windows.
-        run: Neighbours of one row that are read at once.
-        first: Rows of windows that are left out at the top.
+        rasters: By role. A pixel was observed where all of them did.
+        tiling: The windows.
+        batch_size: How many are given at once; the last may be fewer.
+        first: Number of the first one.
+        least: Smallest share of observed pixels that a window needs to be worth a look; one without any is not.
     """
-    rows, cols = grid.size
-    for row in range(first * grid.step, rows * grid.step, grid.step):
-        for col in range(0, cols, run):
-            count = min(run, cols - col)
-            left, width = col * grid.step, (count - 1) * grid.step + grid.cell
-            strip = raster.read((row, left, grid.cell, width))
-            for i in range(count):
-                yield Chip(row, left + i * grid.step, _columns(strip, i * grid.step, grid.cell))
+    columns, side, number = len(tiling.cols), tiling.window, first
+    batch = _Batch(rasters, number, batch_size, side, least)
+    for strips in zip(*(read_strips(r, tiling, first // columns) for r in rasters.values()), strict=True):
+        seen = [s.valid for s in strips if s.valid is not None]
+        valid = reduce(np.logical_and, seen) if seen else None
+        for col in range(number % columns, columns):
+            part = slice(tiling.cols[col], tiling.cols[col] + side)
+            batch.put([s.values[:, :, part] for s in strips], None if valid is None else valid[:, part])
+            number += 1
+            if batch.count == batch_size or number == len(tiling):
+                yield batch.windows()
+                batch = _Batch(rasters, number, batch_size, side, least)
 
 
-def _columns(strip: Image, start: int, width: int) -> Image:
-    part = slice(start, start + width)
-    valid = None if strip.valid is None else strip.valid[..., part]
-    return replace(strip, pixels=strip.pixels[..., part], valid=valid)
+class _Batch:
+    """Windows copied out of strips, which do not last."""
+
+    def __init__(self, rasters: Mapping[str, Raster], start: int, size: int, side: int, least: float) -> None:
+        self.start, self.least, self.count = start, least, 0
+        self.share = np.ones(size)
+        self.pixels = {role: np.empty((size, len(r.bands), side, side), r.dtype) for role, r in rasters.items()}
+        self.valid: list[Valid] = []
+
+    def put(self, values: list[NDArray[Any]], valid: Valid) -> None:
+        share = 1.0 if valid is None else np.count_nonzero(valid) / valid.size
+        self.share[self.count] = share
+        self.count += 1
+        if self.worth(share):
+            for pixels, one in zip(self.pixels.values(), values, strict=True):
+                pixels[len(self.valid)] = one
+            self.valid.append(None if valid is None or share == 1 else valid.copy())
+
+    def worth(self, share: Any) -> Any:
+        return (share > 0) & (share >= self.least)
+
+    def windows(self) -> Windows:
+        share, m = self.share[: self.count], len(self.valid)
+        pixels = {role: pixels[:m] for role, pixels in self.pixels.items()}
+        return Windows(self.start, share, self.worth(share), pixels, self.valid)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rasterio
 from rasterio.dtypes import in_dtype_range
@@ -39,17 +39,21 @@ def readable(path: str) -> Iterator[None]:
         raise DataError(f"cannot read {shown(path)}", found=reason, mend=mend) from error
 
 
-def open_file(path: str | Path) -> DatasetReader:
+def open_file(path: str | Path, **options: Any) -> DatasetReader:
     """Open a file without rasterio's warning about one that has no georeference.
 
     ``catch_warnings`` changes the whole process: threads that open files take turns, and reading does without it.
+
+    Args:
+        path: The file.
+        options: Those of ``rasterio.open``.
 
     Raises:
         DataError: The file cannot be read.
     """
     with readable(str(path)), _OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
+        return rasterio.open(path, **options)
 
 
 def open_files(paths: Sequence[str]) -> list[DatasetReader]:

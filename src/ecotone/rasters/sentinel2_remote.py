@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-import rasterio
-
 from ecotone.errors import DataError
-from ecotone.rasters.files import readable
+from ecotone.rasters.files import open_file, readable
 from ecotone.rasters.remote import gdal_path, is_remote, shown
 from ecotone.rasters.sentinel2 import Product, metadata_values, read_product
 
@@ -26,7 +24,7 @@ def find_remote_product(source: str) -> Product | None:
     address = _metadata_address(source) if is_remote(source) else None
     if address is None:
         return None
-    with readable(address), rasterio.open(address, driver="SENTINEL2") as file:
+    with readable(address), open_file(address, driver="SENTINEL2") as file:
         text = file.tags(ns="xml:SENTINEL2")["xml:SENTINEL2"].encode()
     place, _, name = address.rpartition("/")
     images = [f"{image}.jp2" for image in metadata_values(shown(source), text).get("IMAGE_FILE", [])]

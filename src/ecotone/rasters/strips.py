@@ -20,7 +20,7 @@ class Strip:
 
     Attributes:
         number: Which row of windows, from 0.
-        values: (C, window, width) in the stored type; no-data beyond the edge of the raster.
+        values: (C, window, width) in the stored type, as wide as the windows reach; no-data beyond the raster.
         valid: (window, width) bool; None where everything is observed.
 
     Both are views that the next strip overwrites.
@@ -37,25 +37,27 @@ def read_strips(raster: Raster, tiling: Tiling, first: int = 0) -> Iterator[Stri
     Rows are read in whole blocks of the file, so that no block is decoded twice however the windows overlap, and kept
     for as long as a window needs them.
     """
-    rows = _Rows(raster, tiling.rows[first], tiling.window)
+    rows = _Rows(raster, tiling, first)
     for number in range(first, len(tiling.rows)):
         values, valid = rows.between(tiling.rows[number], tiling.rows[number] + tiling.window)
-        below, beside = (tiling.window - n if n < tiling.window else 0 for n in valid.shape)
-        if below or beside:
-            values = np.pad(values, ((0, 0), (0, below), (0, beside)), constant_values=raster.blank)
-            valid = np.pad(valid, ((0, below), (0, beside)))
+        below = tiling.window - len(valid)
+        if below:
+            values = np.pad(values, ((0, 0), (0, below), (0, 0)), constant_values=raster.blank)
+            valid = np.pad(valid, ((0, below), (0, 0)))
         yield Strip(number, values, None if valid.all() else valid)
 
 
 class _Rows:
     """The last rows read from a raster: ``held`` of them from ``top`` on, at the start of one buffer."""
 
-    def __init__(self, raster: Raster, top: int, window: int) -> None:
-        self.raster, self.top, self.held = raster, top, 0
+    def __init__(self, raster: Raster, tiling: Tiling, first: int) -> None:
+        self.raster, self.top, self.held = raster, tiling.rows[first], 0
         self.block = raster.block_rows if raster.block_rows <= TALLEST_BLOCK else 1
-        height, width = min(window + self.block, raster.shape[0]), raster.shape[1]
-        self._values = np.empty((len(raster.bands), height, width), raster.dtype)
-        self._valid = np.empty((height, width), bool)
+        height, self.width = min(tiling.window + self.block, raster.shape[0]), raster.shape[1]
+        reach = max(self.width, tiling.cols[-1] + tiling.window)
+        self._values = np.empty((len(raster.bands), height, reach), raster.dtype)
+        self._values[:, :, self.width :] = raster.blank
+        self._valid = np.zeros((height, reach), bool)
 
     def between(self, start: int, stop: int) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
         """Rows from ``start``, not above those of the call before, to ``stop`` or the end of the raster: a view."""
@@ -76,5 +78,6 @@ class _Rows:
 
     def _read(self, stop: int) -> None:
         new = slice(self.held, stop - self.top)
-        self._valid[new] = self.raster.read_rows(self.top + self.held, stop, self._values[:, new])
+        values = self._values[:, new, : self.width]
+        self._valid[new, : self.width] = self.raster.read_rows(self.top + self.held, stop, values)
         self.held = new.stop

@@ -17,7 +17,7 @@ BLENDS: tuple[Blend, ...] = get_args(Blend)
 
 @dataclass(frozen=True)
 class Tiling:
-    """Windows in row order. The last of a row or column is moved back onto the raster instead of reaching beyond it.
+    """Windows in row order. The last of a row or column is moved back onto the raster, as far as ``snap`` lets it.
 
     A raster smaller than a window has one window, which does reach beyond it.
 
@@ -28,12 +28,15 @@ class Tiling:
         blend: How a pixel under several windows is made of them: weights that fall off towards the edge of a window
             along a raised ``cosine`` or a ``linear`` ramp as wide as the overlap; or ``crop``, which takes the pixel
             from the window whose middle is nearest.
+        snap: Pixels of which the stride, and where each window begins, are multiples: the last windows reach beyond the
+            raster by less than these.
     """
 
     shape: tuple[int, int]
     window: int
     stride: int
     blend: Blend = "cosine"
+    snap: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.stride <= self.window:
@@ -71,7 +74,7 @@ class Tiling:
         return self.rows[row + 1] if row + 1 < len(self.rows) else self.shape[0]
 
     def _starts(self, length: int) -> tuple[int, ...]:
-        last = max(0, length - self.window)
+        last = -(-max(0, length - self.window) // self.snap) * self.snap
         return (*range(0, last, self.stride), last)
 
     def _weights(self, starts: tuple[int, ...]) -> tuple[NDArray[np.float32], ...]:

@@ -122,7 +122,11 @@ def _pretrain(story: Story, size: Size, tell: Tell) -> None:
 
 def _evaluate(story: Story, size: Size, tell: Tell) -> None:
     story.report = evaluate(
-        [story.run], story.folder / "chips", scales=size.scales, on_progress=lambda what, done, total: tell(done, total)
+        [story.run],
+        story.folder / "chips",
+        scales=size.scales,
+        out=story.folder / "evaluation",
+        on_progress=lambda what, done, total: tell(done, total),
     )
     story.report.save_html(story.folder / "evaluation.html")
     story.report.save_json(story.folder / "evaluation.json")

@@ -81,7 +81,7 @@ def test_the_command_ends_with_one_and_a_line_for_each_file(store, tmp_path):
     assert whole.exit_code == 0 and json.loads(whole.stdout)["damaged"] == []
     assert "2 sources and 8 files of its index: all whole" in whole.stderr
     flip(store.path / "sources" / "b.parquet", 2000)
-    flip(index_folder(store.path) / "1" / "1.errors.npy", -1)
+    flip(index_folder(store.path) / "1" / "1.scales.npy", -1)
     damaged = run(store.path)
     assert damaged.exit_code == 1 and damaged.stderr.count("Damaged:") == 2
     assert "run the same ecotone embed again" in damaged.stderr and "Traceback" not in damaged.stderr

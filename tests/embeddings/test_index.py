@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecotone.embeddings import IndexWarning, build_index, delete_source, open_store, scan, search
-from ecotone.embeddings.index_codes import Plane, encode, nibbles, random_rotation, upper
+from ecotone.embeddings.index_codes import Plane, encode, margin, random_rotation, turned_to_head
 from ecotone.embeddings.index_facts import index_folder
 from ecotone.embeddings.index_graph import GraphScan
 from ecotone.embeddings.index_scan import IndexScan
@@ -53,12 +53,26 @@ def same(store, k=7):
 
 @pytest.mark.parametrize("dimension", [1, 7, 256])
 def test_integer_products_are_exact(dimension):
-    vectors = np.random.default_rng(0).normal(size=(50, dimension)).astype(np.float32)
-    codes = encode(vectors, random_rotation(dimension)).codes
-    for bits, whole in ((8, codes), (4, upper(codes))):
-        expected = whole[:5].astype(int) @ whole.astype(int).T
-        assert np.array_equal(Plane(codes, bits).products(codes[:5]), expected)
-    assert nibbles(codes).shape == (50, (dimension + 1) // 2) and np.abs(upper(codes)).max() <= 7
+    codes = np.random.default_rng(0).integers(-127, 128, size=(50, dimension), dtype=np.int8)
+    expected = codes[:5].astype(int) @ codes.astype(int).T
+    assert np.array_equal(Plane(codes).products(codes[:5]), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 80), st.floats(0, 0.5))
+def test_a_head_and_the_norms_of_the_rest_bound_every_cosine(seed, dimension, decay):
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(300, dimension)) * np.exp(-decay * np.arange(dimension)) @ random_rotation(dimension)
+    rows = (rows / np.linalg.norm(rows, axis=1)[:, None]).astype(np.float32)
+    rotation, head = turned_to_head(rows)
+    assert rotation @ rotation.T == pytest.approx(np.eye(dimension), abs=1e-5)
+    assert head == dimension or (head <= dimension / 2 and head % 16 == 0)
+    found = encode(rows, rotation, head)
+    assert np.mean(np.square(found.rest)) <= 0.1 + 1e-4
+    near = found.codes[:, :head] * found.scale[:, None]
+    bounds = near @ near.T + found.rest[:, None] * found.rest
+    worst = float(found.scale.max())
+    assert (rows @ rows.T <= bounds + margin(worst, 1.1, worst)).mean() > 0.9999
 
 
 @settings(max_examples=40, **SLOW)
@@ -70,7 +84,7 @@ def test_a_search_through_an_index_is_exact(folder_of, tmp_path, monkeypatch, se
     random, name = np.random.default_rng(seed), f"s{seed}"
     shutil.rmtree(tmp_path / name, ignore_errors=True)
     store = folder_of(
-        {s: vectors_of(random.integers(99), dimension=int(random.choice([3, 16, 33]))) for s in "a"}, name=name
+        {s: vectors_of(random.integers(99), dimension=int(random.choice([3, 16, 33, 64]))) for s in "a"}, name=name
     )
     build_index(store)
     assert isinstance(store.scan, IndexScan)
@@ -154,8 +168,8 @@ DAMAGES = {
     "vectors cut": ("1.vectors.npy", lambda b: b[:-8]),
     "codes cut": ("1.codes.npy", lambda b: b[:100]),
     "a code flipped": ("1.codes.npy", lambda b: b[:-1] + bytes([b[-1] ^ 1])),
-    "errors gone": ("1.errors.npy", None),
-    "errors empty": ("1.errors.npy", lambda b: b""),
+    "scales gone": ("1.scales.npy", None),
+    "scales empty": ("1.scales.npy", lambda b: b""),
     "state flipped": ("1.state.npz", lambda b: b[:900] + bytes([b[900] ^ 255]) + b[901:]),
     "state cut": ("1.state.npz", lambda b: b[:-60]),
     "facts cut": ("../index.json", lambda b: b[:-20]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ecotone.embeddings.index_codes import random_rotation
+from ecotone.embeddings.index_codes import turned_to_head
 from ecotone.embeddings.index_facts import FACTS, IndexFacts, SourceEntry
 from ecotone.embeddings.index_files import State, load_vectors, row_blocks, write_codes, write_state, write_vectors
 from ecotone.embeddings.index_scan import IndexScan
@@ -21,6 +21,7 @@ from ecotone.files import file_crc32
 DRIFT = 0.5  # of the rows' usual norm: where the mean moved further, codes around the old one have grown too coarse
 SAMPLED = 100  # rows whose neighbours are compared with the exact ones
 AT = 10
+SPECTRUM = 50_000  # rows whose principal axes turn all
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many rows are done, and how many in all
 
@@ -52,7 +53,7 @@ def next_state(store: Store, folder: Path, old: IndexScan | None, tell: Progress
     rounding = Step("rounding", new, tell)
     for entry in entries:
         if entry.name not in kept:
-            write_codes(home, entry, state.centre, state.rotation, rounding)
+            write_codes(home, entry, state, rounding)
     write_state(home, update, state)
     shared = {n: getattr(store.facts, n) for n in ("dimension", "dtype", "model_hash", "spec_hash")}
     return IndexFacts(kind="exact", generation=generation, update=update, sources=tuple(entries), **shared)
@@ -84,10 +85,17 @@ def _copy(store: Store, home: Path, kept: dict[str, SourceEntry], number: int, s
 def _state(home: Path, entries: Sequence[SourceEntry], dimension: int, old: IndexScan | None) -> State:
     """Mean and norms of all rows; the centre and the rotation of the codes stay as they were."""
     arrays = [load_vectors(home, s, dimension) for s in entries]
+    rows = sum(s.rows for s in entries)
     total = sum((v.sum(0, dtype=np.float64) for a in arrays for v in row_blocks(a)), np.zeros(dimension))
-    mean = (total / sum(s.rows for s in entries)).astype(np.float32)
+    mean = (total / rows).astype(np.float32)
+    if old:
+        rotation, head = old.state.rotation, old.state.head
+    else:
+        some = np.concatenate([a[:: max(1, rows // SPECTRUM)] for a in arrays]) - mean
+        rotation, head = turned_to_head(some / norms(some)[:, None])
     return State(
-        rotation=old.state.rotation if old else random_rotation(dimension),
+        rotation=rotation,
+        head=head,
         centre=old.state.centre if old else mean,
         mean=mean,
         norms=np.concatenate([norms(v - mean) for a in arrays for v in row_blocks(a)]),

@@ -95,7 +95,7 @@ class IndexFacts(_Strict):
     @property
     def files(self) -> set[str]:
         """Names of the files in the folder of its generation."""
-        own = {f"{s.number}.{kind}.npy" for s in self.sources for kind in ("vectors", "codes", "errors")}
+        own = {f"{s.number}.{kind}.npy" for s in self.sources for kind in ("vectors", "codes", "scales")}
         return own | {f"{self.update}.state.npz"} | ({f"{self.update}.usearch"} if self.kind == "hnsw" else set())
 
     @property

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class State:
 
     Attributes:
         rotation: (D, D) float32 rotation before rounding.
+        head: How many of the turned numbers a first pass reads.
         centre: (D,) float32 subtracted before rounding; the mean when the index was first built.
         mean: (D,) float32 mean of the rows.
         norms: (n,) float32 norms of the rows after subtracting the mean.
@@ -33,6 +35,7 @@ class State:
     """
 
     rotation: np.ndarray
+    head: int
     centre: np.ndarray
     mean: np.ndarray
     norms: np.ndarray
@@ -54,15 +57,15 @@ def write_vectors(folder: Path, part: Part, number: int, advance: Advance) -> No
         out.flush()
 
 
-def write_codes(folder: Path, entry: SourceEntry, centre: np.ndarray, rotation: np.ndarray, advance: Advance) -> None:
+def write_codes(folder: Path, entry: SourceEntry, state: State, advance: Advance) -> None:
     """Round a source's vectors."""
     parts: list[Encoded] = []
-    for vectors in row_blocks(load_vectors(folder, entry, len(centre))):
-        parts.append(encode(vectors - centre, rotation))
+    for vectors in row_blocks(load_vectors(folder, entry, len(state.centre))):
+        parts.append(encode(vectors - state.centre, state.rotation, state.head))
         advance(len(vectors))
     codes = np.concatenate([p.codes for p in parts])
-    errors = np.concatenate([np.stack([p.scale, p.byte_error, p.nibble_error], 1) for p in parts])
-    for kind, array in (("codes", codes), ("errors", errors)):
+    scales = np.concatenate([np.stack([p.scale, p.rest], 1) for p in parts])
+    for kind, array in (("codes", codes), ("scales", scales)):
         with replacing(folder / f"{entry.number}.{kind}.npy") as temporary:
             _save(temporary, array)
 
@@ -107,8 +110,9 @@ def read_state(folder: Path, facts: IndexFacts) -> State:
     path = folder / f"{facts.update}.state.npz"
     try:
         with np.load(path, allow_pickle=False) as held:
-            state = State(**{name: held[name] for name in State.__dataclass_fields__})
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            arrays: dict[str, Any] = {name: held[name] for name in State.__dataclass_fields__}
+            state = State(**{**arrays, "head": int(arrays["head"])})
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UnusableIndex(f"{path} is missing or damaged", found=str(error).splitlines()[0]) from error
     if len(state.norms) != facts.rows or state.mean.shape != (facts.dimension,):
         raise UnusableIndex(f"{path} is damaged", found=f"{len(state.norms)} rows", expected=facts.rows)

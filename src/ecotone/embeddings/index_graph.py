@@ -36,7 +36,7 @@ class GraphScan(IndexScan):
 
     def __init__(self, folder: Path, facts: IndexFacts) -> None:
         super().__init__(folder, facts)
-        self._graph = _new(facts.dimension + facts.dimension % 2)
+        self._graph = _new(facts.dimension)
         self._graph.view(folder / f"{facts.update}.usearch")
         self._graph.expansion_search = facts.expansion or EXPANSION_ADD
         numbers = np.array([s.number for s in facts.sources])
@@ -53,7 +53,7 @@ class GraphScan(IndexScan):
         wanted = int(np.ceil(SPARE * k / share)) if share else len(self)
         if not centre or share < SELECTIVE or wanted >= len(self):
             return self.complete.candidates(directions, k, centre, allowed)
-        codes = encode(directions, self.state.rotation).codes
+        codes = encode(directions, self.state.rotation, self.state.head).codes
         found = [self._around(code, wanted, allowed) for code in codes]
         few = [i for i, rows in enumerate(found) if len(rows) < k]
         if few:
@@ -80,7 +80,7 @@ def write_graph(folder: Path, facts: IndexFacts, old: GraphScan | None, threads:
     Returns:
         The facts with the rows that the graph no longer gives.
     """
-    graph, added, removed = _new(facts.dimension + facts.dimension % 2), list(facts.sources), 0
+    graph, added, removed = _new(facts.dimension), list(facts.sources), 0
     if old is not None:
         gone = [s for s in old.facts.sources if s not in facts.sources]
         removed = old.facts.graph_removed + sum(s.rows for s in gone)

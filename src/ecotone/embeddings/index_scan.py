@@ -1,8 +1,8 @@
-"""Rows behind an index: rough scores from codes of four or eight bits, exact ones from vectors mapped from disk."""
+"""Rows behind an index: rough scores from codes of eight bits, exact ones from vectors mapped from disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ecotone.embeddings.index_codes import Encoded, Plane, encode, margin
+from ecotone.embeddings.index_codes import Plane, encode, margin
 from ecotone.embeddings.index_facts import IndexFacts, SourceEntry
 from ecotone.embeddings.index_files import load, load_vectors, read_state
 from ecotone.embeddings.scan import BLOCK, CHUNK, TINY, FloatScan, Scan, Scorer
@@ -52,16 +52,16 @@ class _Frame:
     Attributes:
         weight: (n,) scale of a row's codes over its norm.
         inverse: (n,) one over its norm, 0 for a row without direction.
+        rest: (n,) norm of what follows a row's head, relative to the row's norm.
         offset: (D,) what decoded codes lack: the centre of the codes minus that of the rows.
-        worst: By bits, largest norm of what the codes leave out, relative to the row's norm.
-        worst_size: Largest norm that decoded codes may have, relative to the row's norm.
+        margin: By the scale of a query, how much rounding may take from a cosine.
     """
 
     weight: np.ndarray
     inverse: np.ndarray
+    rest: np.ndarray
     offset: np.ndarray
-    worst: dict[int, float]
-    worst_size: float
+    margin: Callable[[float], float]
 
 
 class IndexScan(Scan):
@@ -83,12 +83,10 @@ class IndexScan(Scan):
         self.folder, self.facts, self.threads = folder, facts, torch.get_num_threads()
         self.state = read_state(folder, facts)
         self.mean = self.state.mean
-        width = facts.dimension + facts.dimension % 2
         self.vectors = Vectors([load_vectors(folder, s, facts.dimension) for s in facts.sources])
-        self.codes = Vectors([self._load(s, "codes", width, np.int8) for s in facts.sources])
-        errors = np.concatenate([self._load(s, "errors", 3, np.float32) for s in facts.sources])
-        self._encoded = Encoded(np.empty(0), *errors.T.copy())
-        self._frames = {True: self._frame(True), False: self._frame(False)}
+        self.codes = Vectors([self._load(s, "codes", facts.dimension, np.int8) for s in facts.sources])
+        scales = np.concatenate([self._load(s, "scales", 2, np.float32) for s in facts.sources])
+        self._frames = {centre: self._frame(centre, *scales.T.copy()) for centre in (True, False)}
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -101,45 +99,42 @@ class IndexScan(Scan):
         return FloatScan(self.vectors, self.mean)
 
     def scorer(self, directions: np.ndarray, centre: bool) -> tuple[Scorer, float]:
-        bits = 4 if len(directions) == 1 else 8
-        planes, frame = self._nibbles if bits == 4 else self._bytes, self._frames[centre]
-        query = encode(directions, self.state.rotation)
-        unit = (query.scale * (256 if bits == 4 else 1))[:, None]
+        frame, query = self._frames[centre], encode(directions, self.state.rotation, self.state.head)
+        codes, unit, rest = query.codes[:, : self.state.head], query.scale[:, None], query.rest[:, None]
         shift = (directions @ frame.offset)[:, None]
 
         def score(first: int, stop: int) -> np.ndarray:
-            products = planes[first // BLOCK].products(query.codes)
+            products = self._heads[first // BLOCK].products(codes)
             scores = np.multiply(products, frame.weight[first:stop], dtype=np.float32, casting="unsafe")
             scores *= unit
+            if rest.any():
+                scores += rest * frame.rest[first:stop]
             return scores + shift * frame.inverse[first:stop] if shift.any() else scores
 
-        lost = float(query.errors[bits].max())
-        return score, margin(frame.worst[bits], frame.worst_size, lost, self.facts.dimension)
+        return score, frame.margin(float(query.scale.max()))
 
     def refined(self, direction: np.ndarray, rows: np.ndarray, bounds: np.ndarray, centre: bool) -> np.ndarray:
         if len(rows) <= CHUNK:
             return bounds
-        query, frame = encode(direction[None], self.state.rotation), self._frames[centre]
-        products = self.codes[rows].astype(np.float32) @ query.codes[0].astype(np.float32)
+        query, frame = encode(direction[None], self.state.rotation, self.state.head), self._frames[centre]
+        runs = np.array_split(rows, -(-len(rows) // BLOCK))
+        products = np.concatenate([Plane(self.codes[run]).products(query.codes)[0] for run in runs])
         scores = products * frame.weight[rows] * query.scale + frame.inverse[rows] * (direction @ frame.offset)
-        return scores + margin(frame.worst[8], frame.worst_size, float(query.byte_error[0]), self.facts.dimension)
+        return scores + frame.margin(float(query.scale[0]))
 
-    def _frame(self, centre: bool) -> _Frame:
-        state, code = self.state, self._encoded
+    def _frame(self, centre: bool, scale: np.ndarray, rest: np.ndarray) -> _Frame:
+        state = self.state
         offset = state.centre - state.mean if centre else state.centre
         norms = state.norms if centre else state.plain_norms
         inverse = np.where(norms > TINY, 1 / norms, 0).astype(np.float32)
-        sizes = (norms + np.linalg.norm(offset) + code.nibble_error) * inverse
-        worst = {bits: float((error * inverse).max()) for bits, error in code.errors.items()}
-        return _Frame(code.scale * inverse, inverse, offset, worst, float(sizes.max()))
+        rounded = scale * np.sqrt(self.facts.dimension) / 2
+        size = float(((norms + np.linalg.norm(offset) + rounded) * inverse).max())
+        worst = float((scale * inverse).max())
+        return _Frame(scale * inverse, inverse, rest * inverse, offset, lambda lost: margin(worst, size, lost))
 
     @cached_property
-    def _nibbles(self) -> list[Plane]:
-        return [Plane(self.codes[a:b], 4) for a, b in self.spans]
-
-    @cached_property
-    def _bytes(self) -> list[Plane]:
-        return [Plane(self.codes[a:b], 8) for a, b in self.spans]
+    def _heads(self) -> list[Plane]:
+        return [Plane(self.codes[a:b][:, : self.state.head]) for a, b in self.spans]
 
     def _load(self, source: SourceEntry, kind: str, width: int, dtype: type) -> np.ndarray:
         return load(self.folder / f"{source.number}.{kind}.npy", (source.rows, width), dtype)

@@ -43,7 +43,7 @@ class Scan(ABC):
 
     @abstractmethod
     def scorer(self, directions: np.ndarray, centre: bool) -> tuple[Scorer, float]:
-        """What gives the rough cosines (q, m) float32 of the rows from one to another, and their largest error.
+        """What gives rough cosines (q, m) float32 of the rows from one to another, and how far they may be too low.
 
         Args:
             directions: (q, D) float32 of unit length.
@@ -108,8 +108,9 @@ class Scan(ABC):
         least = np.partition(sample, -k)[-k] if k <= len(sample) else -np.inf
         best = np.flatnonzero(scores >= least) if np.isfinite(least) else np.flatnonzero(np.isfinite(scores))
         if len(best) >= k:
-            best = best[np.argpartition(scores[best], -k)[-k:]]
-            floor = self._cosines(direction, best, centre).min()
+            most = min(len(best), max(CHUNK, 2 * k))
+            best = best[np.argpartition(scores[best], -most)[-most:]]
+            floor = np.partition(self._cosines(direction, best, centre), -k)[-k]
             best = np.flatnonzero(scores >= np.float32(floor - margin))
         return best, scores[best] + margin
 

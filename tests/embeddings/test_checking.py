@@ -91,6 +91,14 @@ def test_the_command_ends_with_one_and_a_line_for_each_file(store, tmp_path):
     assert run(store.path).stderr.count("Damaged:") == 3
 
 
+def test_facts_that_a_flipped_bit_made_disagree_are_damage(store):
+    facts = store.path / "store.json"
+    facts.write_text(facts.read_text().replace("m" * 16, "m" * 15 + "l"))
+    assert run(store.path).exit_code == 1
+    (sentence,) = check_store(store.path).damaged
+    assert "do not compare with those of the store: model_hash differ" in sentence
+
+
 def test_a_stale_index_is_no_damage_and_one_file_needs_no_index(folder_of, store_of, tmp_path):
     build_index(folder_of({"a": vectors(0)}))
     with warnings.catch_warnings():

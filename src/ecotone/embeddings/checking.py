@@ -46,6 +46,8 @@ def check_store(path: str | Path) -> StoreCheck:
     damaged = _problems(lambda: read_facts(place)) if place.is_dir() else []
     for file in files:
         damaged += _problems(lambda file=file: open_part(file).verify())
+    if not damaged:  # the facts of all are whole, but may not agree
+        damaged += _problems(lambda: open_store(place))
     try:
         facts = read_index_facts(index_folder(place))
         damaged += _index_problems(place, facts) if facts else []

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 import zarr
 from filelock import FileLock
 from typer.testing import CliRunner
@@ -285,8 +286,16 @@ def test_a_disk_without_space_stops_the_run_and_keeps_what_was_done(embed, tmp_p
     assert len(embed().skipped) == 1 and ids(open_store(tmp_path / "store")) == ["a", "b"]
 
 
-def test_windows_are_read_ahead_while_the_model_runs_with_the_same_result(means, tmp_path, scene):
-    """Reading and model wait for each other: one after the other they would never meet."""
+@pytest.fixture
+def two_cores():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_windows_are_read_ahead_while_the_model_runs_with_the_same_result(means, tmp_path, scene, two_cores):
+    """Reading and what uses the rows wait for each other: one after the other they would never meet."""
     path, met = tmp_path / "tall.tif", threading.Barrier(2)
     profile = {"count": 3, "height": 320, "width": 32, "dtype": "uint8", "blockysize": 32, "photometric": "rgb"}
     with rasterio.open(path, "w", driver="GTiff", **profile) as file:
@@ -299,7 +308,7 @@ def test_windows_are_read_ahead_while_the_model_runs_with_the_same_result(means,
 
         def waiting(start, stop, out):
             reads.append(start)
-            if len(reads) == 3:
+            if len(reads) == 5:
                 met.wait(30)
             return read(start, stop, out)
 

@@ -29,6 +29,12 @@ def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
         pool.shutdown(cancel_futures=True)
 
 
+def workers_on(device: torch.device) -> int:
+    """How many threads are best given batches for a model; none where the caller's own would only wait for it."""
+    cores = torch.get_num_threads()
+    return 1 if device.type != "cpu" else cores if cores > 1 else 0
+
+
 def side_by_side(work: Callable[[S], T], items: Iterator[S], workers: int) -> Iterator[T]:
     """What becomes of each item, in their order, made in as many threads; without any, when it is asked for.
 

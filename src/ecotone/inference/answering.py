@@ -29,7 +29,6 @@ class Answering:
     Attributes:
         feed: The rasters, and what the model is told of them.
         outputs: Number K of answers.
-        workers: How many threads are best given batches to answer; none where the caller's own would only wait for it.
     """
 
     def __init__(
@@ -45,8 +44,6 @@ class Answering:
         self.feed = Feed(predictor.spec, given, gsd=gsd, convert=convert)
         self.axes = FLIPS if flips else FLIPS[:1]
         self.device = next(predictor.parameters()).device
-        cores = torch.get_num_threads()
-        self.workers = 1 if self.device.type != "cpu" else cores if cores > 1 else 0
 
     def __call__(self, pixels: Mapping[str, NDArray[Any]], seen: NDArray[np.bool_] | None) -> Tensor:
         """(m, K) answers for images, or (m, K, H, W) for their pixels, on the CPU.

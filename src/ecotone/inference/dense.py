@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ecotone.inference.ahead import ahead, side_by_side
 from ecotone.inference.answering import Answering
-from ecotone.inference.windows import Windows, read_windows
+from ecotone.inference.windows import Windows, read_windows, seen_windows
 from ecotone.rasters.blending import StripBuffer
 from ecotone.rasters.tiling import Tiling
 
@@ -50,9 +49,11 @@ def answered_windows(
     """Windows as ``read_windows`` gives them, and the answers for those that are worth a look."""
     feed = answering.feed
     read = read_windows(feed.rasters, tiling, batch_size, start, least)
-    if answering.workers or feed.remote:  # on one core, reading ahead only takes the model's cache away
-        read = ahead(read)
-    return side_by_side(lambda windows: (windows, answering(windows.pixels, windows.seen)), read, answering.workers)
+
+    def answered(windows: Windows) -> Tensor:
+        return answering(windows.pixels, windows.seen)
+
+    return seen_windows(read, answered, answering.device, remote=feed.remote)
 
 
 def _first_window(tiling: Tiling, batch_size: int, first: int) -> int:

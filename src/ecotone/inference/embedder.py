@@ -19,9 +19,8 @@ from ecotone.embeddings.footprints import CellGrid
 from ecotone.embeddings.schema import VECTOR_TYPES, Dtype
 from ecotone.encoders import Features
 from ecotone.errors import DataError, InputError, RecipeError, nearest
-from ecotone.inference.ahead import ahead
 from ecotone.inference.feed import Feed, Rasters
-from ecotone.inference.windows import Windows, read_windows
+from ecotone.inference.windows import Windows, read_windows, seen_windows
 from ecotone.inputs import CONVERSIONS, InputSpec
 from ecotone.rasters.tiling import Tiling
 from ecotone.weights import Model
@@ -119,18 +118,31 @@ class Embedder:
         """
         per_chip = self.options.per == "chip"
         least = self.options.min_valid if per_chip else 0.0
-        for windows in ahead(read_windows(self.feed.rasters, self.tiling, self.options.batch_size, least=least)):
+        read = read_windows(self.feed.rasters, self.tiling, self.options.batch_size, least=least)
+        for windows, vectors in seen_windows(read, self._vectors, self._device, remote=self.feed.remote):
             self.dropped += sum(int(self._owned(n).sum()) for n in windows.numbers(worth=False))
             if windows.worth.any():
-                yield self._per_chip(windows) if per_chip else self._per_patch(windows)
+                yield self._per_chip(windows, vectors) if per_chip else self._per_patch(windows, vectors)
             if on_progress:
                 on_progress(windows.stop, len(self.tiling))
 
+    @property
+    def _device(self) -> torch.device:
+        weight = next(self.model.encoder.parameters(), None)
+        return torch.device("cpu") if weight is None else weight.device
+
+    def _vectors(self, windows: Windows) -> NDArray[np.float32]:
+        """(m, D) float32 vectors of the windows that are worth a look, or (m, h, w, D) of their patches."""
+        if not windows.valid:
+            return np.empty(0, np.float32)
+        features = self._encode(windows.pixels, windows.seen)
+        if self.options.per == "chip":
+            return features.pooled.float().cpu().numpy()
+        return features.maps[-1].float().permute(0, 2, 3, 1).cpu().numpy()
+
     def _encode(self, pixels: Mapping[str, NDArray[Any]], seen: NDArray[np.bool_] | None) -> Features:
-        encoder, batch = self.model.encoder, self.feed.batch(pixels, seen)
-        weight = next(encoder.parameters(), None)
         with torch.inference_mode():
-            return encoder(batch if weight is None else batch.to(weight.device))
+            return self.model.encoder(self.feed.batch(pixels, seen).to(self._device))
 
     def _layout(self, step: int) -> tuple[int, CellGrid]:
         """The length of a vector and the grid of the rows, by what the model makes of a window without data."""
@@ -148,19 +160,18 @@ class Embedder:
             )
         return probe.maps[-1].shape[1], CellGrid(self.raster.shape, stride, stride)
 
-    def _per_chip(self, windows: Windows) -> Rows:
+    def _per_chip(self, windows: Windows, vectors: NDArray[np.float32]) -> Rows:
         row, col = self._corners(windows)
         return Rows(
             row=row,
             col=col,
             valid_fraction=windows.share[windows.worth],
-            vectors=self._encode(windows.pixels, windows.seen).pooled.float().cpu().numpy(),
+            vectors=vectors,
             time=self.raster.time,
         )
 
-    def _per_patch(self, windows: Windows) -> Rows:
+    def _per_patch(self, windows: Windows, vectors: NDArray[np.float32]) -> Rows:
         stride, seen = self.cells.cell, windows.seen
-        vectors = self._encode(windows.pixels, seen).maps[-1].float().permute(0, 2, 3, 1).cpu().numpy()
         fraction = np.ones(vectors.shape[:3], np.float32)
         if seen is not None:
             fraction = F.avg_pool2d(torch.from_numpy(seen).float()[:, None], stride)[:, 0].numpy()

@@ -15,6 +15,7 @@ from ecotone.inference.told import by_role, told_gsd, wanted_gsd
 from ecotone.inputs import CONVERSIONS, InputSpec
 from ecotone.rasters import Raster, at_gsd
 from ecotone.rasters.alignment import check_one_grid
+from ecotone.rasters.remote import is_network
 from ecotone.samples import Batch, ImageBatch
 
 Rasters = Raster | Mapping[str, Raster]  # of a model of one role, or of each role of a model
@@ -61,7 +62,7 @@ class Feed:
     @property
     def remote(self) -> bool:
         """Whether any of the rasters is read over the network."""
-        return any(raster.remote for raster in self.rasters.values())
+        return any(is_network(path) for raster in self.rasters.values() for path in raster.paths)
 
     def batch(self, pixels: Mapping[str, NDArray[Any]], seen: NDArray[Any] | None) -> Batch:
         """A batch for the model.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from ecotone.inference.ahead import ahead, side_by_side, workers_on
 from ecotone.rasters import Raster
 from ecotone.rasters.strips import read_strips
 from ecotone.rasters.tiling import Tiling
 
+T = TypeVar("T")
 Valid = NDArray[np.bool_] | None  # (window, window) observed pixels; None where all are
 
 
@@ -77,6 +80,23 @@ def read_windows(
             if batch.count == batch_size or number == len(tiling):
                 yield batch.windows()
                 batch = _Batch(rasters, number, batch_size, side, least)
+
+
+def seen_windows(
+    windows: Iterator[Windows], model: Callable[[Windows], T], device: torch.device, *, remote: bool
+) -> Iterator[tuple[Windows, T]]:
+    """Windows in their order, each with what a model makes of it; they are read while it runs.
+
+    Args:
+        windows: As ``read_windows`` gives them.
+        model: Runs in several threads.
+        device: Where it runs.
+        remote: Whether the windows come over the network.
+    """
+    workers = workers_on(device)
+    # On one core, reading a local file ahead only takes the model's cache away.
+    read = ahead(windows) if workers or remote else windows
+    return side_by_side(lambda each: (each, model(each)), read, workers)
 
 
 class _Batch:

@@ -19,7 +19,6 @@ from ecotone.errors import DataError
 from ecotone.rasters.files import on_one_grid, open_files, readable
 from ecotone.rasters.gsd import grid_place
 from ecotone.rasters.quality import Screen
-from ecotone.rasters.remote import is_network
 from ecotone.samples import Image, Place
 from ecotone.sensors import Unit
 
@@ -88,11 +87,6 @@ class Raster:
     def place_at(self, window: tuple[int, int, int, int]) -> Place | None:
         """Centre and bounds of a window (row, column, height, width); None without a georeference."""
         return grid_place(self.crs, self.transform, window[2:], window[:2])
-
-    @property
-    def remote(self) -> bool:
-        """Whether its files are read over the network."""
-        return any(is_network(path) for path in self.paths)
 
     @property
     def mask(self) -> str | None:

@@ -272,6 +272,17 @@ def test_facts_of_an_index_say_what_it_covers(folder_of):
     assert facts["model_hash"] == store.facts.model_hash and facts["dtype"] == "float32" and facts["sampled"] == 40
 
 
+def test_a_build_tells_of_every_row_of_every_step(folder_of):
+    told = []
+    build_index(folder_of({"a": vectors_of(0)}), kind="hnsw", on_progress=lambda *step: told.append(step))
+    assert [(t[0], t[1]) for t in told if t[1] == t[2]] == [
+        (what, n) for what, n in (("copying", 20), ("rounding", 20), ("linking", 20), ("measuring", 100))
+    ]
+    told.clear()
+    build_index(folder_of({"b": vectors_of(1)}), kind="hnsw", on_progress=lambda *step: told.append(step))
+    assert max(total for what, _, total in told if what == "linking") == 20  # only what is new
+
+
 def test_stored_in_fewer_bytes_an_index_still_answers_as_the_store_does(folder_of):
     for dtype in ("float16", "int8"):
         store = folder_of({"a": vectors_of(0), "b": vectors_of(1)}, name=dtype, dtype=dtype)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from ecotone.embeddings.index_build import Progress, Truth, next_state, sweep, with_checksums
+from ecotone.embeddings.index_build import SAMPLED, Progress, Truth, next_state, sweep, with_checksums
 from ecotone.embeddings.index_codes import kernels
 from ecotone.embeddings.index_facts import IndexFacts, Kind, UnusableIndex, index_folder, read_index_facts, write_facts
 from ecotone.embeddings.index_files import check_files
@@ -89,7 +89,9 @@ def build_index(
         if kind == "hnsw" or (kind is None and len(store) > MILLION):
             facts = _graphed(folder, facts, old, tell)
         facts = with_checksums(folder / str(facts.generation), facts, old.facts if old else None)
+        tell("measuring", 0, SAMPLED)
         facts = _measured(folder, facts)
+        tell("measuring", SAMPLED, SAMPLED)
         write_facts(folder, facts)
         sweep(folder, facts)
     before = set(old.facts.sources if old and old.facts.generation == facts.generation else ())

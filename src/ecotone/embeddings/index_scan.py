@@ -100,11 +100,12 @@ class IndexScan(Scan):
 
     def scorer(self, directions: np.ndarray, centre: bool) -> tuple[Scorer, float]:
         frame, query = self._frames[centre], encode(directions, self.state.rotation, self.state.head)
+        heads = self._heads  # laid out here, not by several threads at once
         codes, unit, rest = query.codes[:, : self.state.head], query.scale[:, None], query.rest[:, None]
         shift = (directions @ frame.offset)[:, None]
 
         def score(first: int, stop: int) -> np.ndarray:
-            products = self._heads[first // BLOCK].products(codes)
+            products = heads[first // BLOCK].products(codes)
             scores = np.multiply(products, frame.weight[first:stop], dtype=np.float32, casting="unsafe")
             scores *= unit
             if rest.any():

@@ -46,7 +46,7 @@ def check_single(spec: InputSpec) -> None:
             "a single raster cannot feed this model",
             found="one raster",
             expected=f"the roles {', '.join(spec.roles)}",
-            mend="Give one scene, and the rasters of its other roles (--with ROLE=PATH).",
+            mend="ecotone embed and predict take the others of a scene: --with ROLE=PATH.",
         )
 
 

@@ -81,9 +81,10 @@ def evaluate(
     chosen = tuple(protocol(name) for name in dict.fromkeys(protocols))
     if not chosen or seeds < 1:
         raise RecipeError("an evaluation needs at least one protocol and one seed", found=f"{len(chosen)} and {seeds}")
-    asked = check_audits(audits)
+    splits = open_splits(data, gsd=gsd, sensor=sensor)
+    asked = check_audits(audits, splits)
     setup = prepare(
-        open_splits(data, gsd=gsd, sensor=sensor),
+        splits,
         load_entrants(models, readout),
         chosen,
         scales=scales,

@@ -11,9 +11,10 @@ from ecotone.evaluation.audits.heads import heads
 from ecotone.evaluation.audits.labels import labels
 from ecotone.evaluation.audits.leakage import leakage
 from ecotone.evaluation.audits.normalisers import normalisers
+from ecotone.evaluation.audits.places import check_places
 from ecotone.evaluation.scoring import Preparation
 from ecotone.evaluation.setup import Setup
-from ecotone.evaluation.splits import Selection
+from ecotone.evaluation.splits import Selection, Splits
 
 BEFORE: dict[str, Callable[[Setup, Preparation], Finding]] = {"leakage": leakage, "normalisers": normalisers}
 AFTER: dict[str, Callable[[Setup, Selection, Preparation], Finding]] = {
@@ -24,15 +25,18 @@ AFTER: dict[str, Callable[[Setup, Selection, Preparation], Finding]] = {
 AUDITS = (*AFTER, *BEFORE)
 
 
-def check_audits(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once.
+def check_audits(names: Sequence[str], splits: Splits) -> tuple[str, ...]:
+    """The names, each once; what they need is looked for before anything is computed.
 
     Raises:
         RecipeError: No such audit; the nearest name is suggested.
+        DataError: Leakage cannot be audited, as no sample says where it lies.
     """
     for name in names:
         if name not in AUDITS:
             raise RecipeError(f"unknown audit {name!r}", mend=nearest(name, AUDITS))
+    if "leakage" in names:
+        check_places(splits.info.name, (splits.train, splits.val))
     return tuple(dict.fromkeys(names))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecotone.errors import DataError
 from ecotone.evaluation.audits.base import Figure, Finding, choice, figure, over_repeats, without_labels
 from ecotone.evaluation.audits.places import block_folds, places, spatial_blocks
 from ecotone.evaluation.features import FeatureSet
@@ -33,15 +32,10 @@ def leakage(setup: Setup, made: Preparation) -> Finding:
     """Score the same samples under random folds and under folds of spatial blocks.
 
     Raises:
-        DataError: No sample says where it lies, or all lie in too few places.
+        DataError: The samples lie in too few places.
     """
     where = torch.cat([places(setup.splits.train), places(setup.splits.val)])
     known = where.isfinite().all(1)
-    if not known.any():
-        raise DataError(
-            f"{setup.splits.info.name} does not say where its samples lie, so no spatial blocks can be made",
-            mend="Use georeferenced files, or columns lon and lat in manifest.csv; or leave the audit out.",
-        )
     block, side = spatial_blocks(where[known], BLOCKS)
     folds = {
         SPATIAL: [block_folds(block, FOLDS, seed) for seed in range(REPEATS)],

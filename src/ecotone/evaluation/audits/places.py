@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +19,19 @@ def places(dataset: Dataset) -> Tensor:
     """(N, 2) longitude and latitude of the samples in degrees, NaN where unknown."""
     found = [dataset[i].place for i in range(len(dataset))]
     return torch.tensor([(p.lon, p.lat) if p else (math.nan, math.nan) for p in found], dtype=torch.float64)
+
+
+def check_places(name: str, datasets: Sequence[Dataset]) -> None:
+    """Check that some sample of a dataset's splits says where it lies.
+
+    Raises:
+        DataError: None does.
+    """
+    if not any(dataset[i].place for dataset in datasets for i in range(len(dataset))):
+        raise DataError(
+            f"{name} does not say where its samples lie, so no spatial blocks can be made",
+            mend="Use georeferenced files, or columns lon and lat in manifest.csv; or leave the audit out.",
+        )
 
 
 def spatial_blocks(lonlat: Tensor, least: int) -> tuple[Tensor, float]:

@@ -1,4 +1,4 @@
-"""Where real imagery and golden tensors lie; tests that need them skip with a reason where they are absent."""
+"""Where real imagery and golden tensors lie, and how the suite runs; tests without their data skip with a reason."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Small models gain nothing from several cores, and processes side by side would fight for them. Before torch starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("suite", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("suite")
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 

@@ -96,6 +96,7 @@ def largest(given: Tensor) -> Tensor:
     best = given[:, 0]
     index = torch.zeros(best.shape, dtype=torch.uint8 if given.shape[1] <= 256 else torch.int64, device=given.device)
     for k, value in enumerate(given.unbind(1)[1:], 1):
-        index = torch.maximum(index, (value > best).to(index.dtype) * k)
+        larger = (value > best).view(torch.uint8).to(index.dtype)
+        index = torch.maximum(index, larger * k)
         best = torch.maximum(best, value)
     return index

@@ -101,16 +101,20 @@ class IndexScan(Scan):
     def scorer(self, directions: np.ndarray, centre: bool) -> tuple[Scorer, float]:
         frame, query = self._frames[centre], encode(directions, self.state.rotation, self.state.head)
         heads = self._heads  # laid out here, not by several threads at once
-        codes, unit, rest = query.codes[:, : self.state.head], query.scale[:, None], query.rest[:, None]
-        shift = (directions @ frame.offset)[:, None]
+        codes, shift = query.codes[:, : self.state.head], directions @ frame.offset
 
         def score(first: int, stop: int) -> np.ndarray:
             products = heads[first // BLOCK].products(codes)
-            scores = np.multiply(products, frame.weight[first:stop], dtype=np.float32, casting="unsafe")
-            scores *= unit
-            if rest.any():
-                scores += rest * frame.rest[first:stop]
-            return scores + shift * frame.inverse[first:stop] if shift.any() else scores
+            weight, rest, inverse = (each[first:stop] for each in (frame.weight, frame.rest, frame.inverse))
+            scores = np.empty(products.shape, np.float32)
+            for i, out in enumerate(scores):  # one by one, what is worked on stays in the cache
+                np.multiply(products[i], weight, out=out, casting="unsafe")
+                out *= query.scale[i]
+                if query.rest[i]:
+                    out += query.rest[i] * rest
+                if shift[i]:
+                    out += shift[i] * inverse
+            return scores
 
         return score, frame.margin(float(query.scale.max()))
 

@@ -23,7 +23,7 @@ def demo(
     scene: Annotated[int, typer.Option(min=128, help="Side of the scene in pixels.")] = 768,
     json_: JsonOption = None,
 ) -> None:
-    """Pretrain, prove and use an encoder on a synthetic Earth: about 8 minutes on two cores, nothing downloaded.
+    """Pretrain, prove and use an encoder on a synthetic Earth: about 4 minutes on two cores, nothing downloaded.
 
     Example: ecotone demo --out demo
     """

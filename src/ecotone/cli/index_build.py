@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ecotone.cli.embed import warnings_printed
-from ecotone.cli.output import JsonOption, console, step_bars, write_json
+from ecotone.cli.output import JsonOption, console, counted, step_bars, write_json
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def build(
         )
     facts = made.facts
     console.print(
-        f"{facts.rows} rows of {len(facts.sources)} sources: {made.added} added, {made.kept} kept, {made.removed} "
+        f"{facts.rows} rows of {counted(len(facts.sources), 'source')}: {made.added} added, {made.kept} kept, {made.removed} "
         f"removed; {made.size / 2**20:.1f} MiB, {made.seconds:.1f} s"
     )
     console.print(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ecotone.cli.output import JsonOption, console, write_json
+from ecotone.cli.output import JsonOption, console, counted, write_json
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def check(
         console.print(f"[yellow]Warning:[/] {escape(found.stale)}", highlight=False, soft_wrap=True)
     index = f"{found.index_files} files of its index" if found.index_files else "no index"
     state = f"{len(found.damaged)} damaged" if found.damaged else "all whole"
-    console.print(f"{found.sources} sources and {index}: {state}", highlight=False)
+    console.print(f"{counted(found.sources, 'source')} and {index}: {state}", highlight=False)
     write_json(json_, vars(found))
     if found.damaged:
         raise typer.Exit(1)

@@ -45,7 +45,8 @@ def build(
     facts = made.facts
     console.print(
         f"{facts.rows} rows of {counted(len(facts.sources), 'source')}: "
-        f"{made.added} added, {made.kept} kept, {made.removed} removed; {made.size / 2**20:.1f} MiB, {made.seconds:.1f} s"
+        f"{made.added} added, {made.kept} kept, {made.removed} removed; "
+        f"{made.size / 2**20:.1f} MiB, {made.seconds:.1f} s"
     )
     console.print(
         f"recall@10 {facts.recall_at_10:.4f} against exact search over {facts.sampled} sampled rows, "
